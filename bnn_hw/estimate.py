@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a layer costs on a Xilinx FPGA, by estimate from its shape: LUT, BRAM36 and DSP."""
+
+from dataclasses import dataclass
+
+from bnn_hw.boards import Board
+from bnn_hw.network import Dense, Step
+
+__all__ = ["Resources", "layer_resources"]
+
+# LUTs for each bit that an XNOR-popcount tree takes in a cycle, by yosys synth_xilinx (docs/architecture.md).
+_LUTS_PER_BIT = 2.3
+_LUTS_PER_BYTE = 10.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """An amount of an FPGA's cells; BRAM36 in halves."""
+
+    luts: int
+    bram36: float
+    dsps: int
+
+    def __add__(self, other: "Resources") -> "Resources":
+        return Resources(self.luts + other.luts, self.bram36 + other.bram36, self.dsps + other.dsps)
+
+    def fits(self, board: Board, share: float) -> bool:
+        """Returns whether that share of the board holds it."""
+        return self.luts <= share * board.luts and self.bram36 <= share * board.bram36 and self.dsps <= share * board.dsps
+
+
+def layer_resources(step: Step, pe: int, simd: int) -> Resources:
+    """Returns the estimate for a layer with `pe` outputs and `simd` inputs a cycle."""
+    outputs, inputs = step.layer.weights.shape
+    words = -(-outputs // pe) * -(-inputs // simd)
+    element_luts = _LUTS_PER_BIT if step.input.dtype == "bit" else _LUTS_PER_BYTE
+    sum_bits = (inputs * (1 if step.input.dtype == "bit" else 256)).bit_length()
+    bits_in = simd * (1 if step.input.dtype == "bit" else 8)
+    luts = pe * (simd * element_luts + 3 * sum_bits) + 2 * bits_in + 100
+    dsps = 0 if isinstance(step.layer, Dense) else 2 * pe
+    return Resources(round(luts), _bram36(words, pe * simd), dsps)
+
+
+def _bram36(depth: int, width: int) -> float:
+    """Returns the block RAMs of a memory, each 36 Kbit of 72 bits at most, or half of one."""
+    halves = min(
+        -(-depth // rows) * -(-width // columns) for rows, columns in ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+    )
+    return halves / 2

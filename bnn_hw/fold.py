@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folding: bias, batch norm and sign become an integer threshold; a batch norm of scores an integer scale and offset.
+
+A threshold is found by evaluating the trained layer's own function, in its own arithmetic, not by solving for it.
+That function is monotone in the sum, since subtracting, multiplying by a constant and adding are monotone also after
+rounding; so a bisection over the reachable sums finds the one place where the sign changes, and agrees with the
+function at every one of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bnn_hw.errors import ArtefactError
+from bnn_hw.network import Dense, Scores, Signal, sum_range, threshold_range
+
+__all__ = ["BatchNorm", "fold_dense", "fold_scores"]
+
+_INT32_MAX = (1 << 31) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm:
+    """Batch norm in eval mode, ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` (Ioffe and Szegedy 2015).
+
+    All [outputs] float; `check` raises `ArtefactError` naming layer and neuron where it is undefined.
+    """
+
+    mean: np.ndarray
+    variance: np.ndarray
+    gamma: np.ndarray
+    beta: np.ndarray
+    epsilon: float
+
+    def check(self, layer: str) -> None:
+        """Raises `ArtefactError` where a value is not finite or a variance not positive."""
+        for name in ("mean", "variance", "gamma", "beta"):
+            values = getattr(self, name)
+            defined = np.isfinite(values) & ((values > 0) if name == "variance" else True)
+            if not defined.all():
+                neuron = int(np.flatnonzero(~defined)[0])
+                rule = "positive and finite" if name == "variance" else "finite"
+                raise ArtefactError(
+                    f"layer {layer}, neuron {neuron}: batch norm {name} must be {rule}, not {values[neuron]}; "
+                    "train on, or remove the neuron"
+                )
+
+    @property
+    def slope(self) -> np.ndarray:
+        """The factor of x: [outputs] float64."""
+        return self.gamma.astype(np.float64) / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Returns the normalized x, [..., outputs], in float64."""
+        return (x - self.mean.astype(np.float64)) * self.slope + self.beta.astype(np.float64)
+
+
+def fold_dense(name: str, weights: np.ndarray, function: Callable[[np.ndarray], np.ndarray], signal: Signal) -> Dense:
+    """Returns the binary layer that fires exactly where ``function(sum(w * x)) >= 0``.
+
+    `weights`: [outputs, inputs] bool; `signal`: the layer's input. `function` maps sums [1, outputs] int64 to the
+    values whose sign the trained layer takes, of the same shape, and is monotone in each neuron's sum. A falling
+    function inverts the neuron's weights, a constant one makes a constant neuron. Raises `ArtefactError` naming layer
+    and neuron where the function gives NaN.
+    """
+    low, high = sum_range(signal)
+    unit = 2 if signal.dtype == "bit" else 1  # sums of bits all have the parity of the input count
+
+    def fires(positions: np.ndarray) -> np.ndarray:
+        values = function((low + unit * positions)[None])[0]
+        if np.isnan(values).any():
+            raise ArtefactError(f"layer {name}, neuron {int(np.flatnonzero(np.isnan(values))[0])}: the activation is NaN; train again")
+        return values >= 0
+
+    outputs, last = len(weights), (high - low) // unit
+    at_low, at_high = fires(np.zeros(outputs, np.int64)), fires(np.full(outputs, last, np.int64))
+    first_changed = _bisect(fires, at_low, last)
+    rising, falling = ~at_low & at_high, at_low & ~at_high
+    always, never = threshold_range(signal)
+    # Position p of the sum is threshold `always + p`. A falling neuron fires while its position is below
+    # first_changed, so with inverted weights, which mirror the position to last - p, from last - first_changed + 1 on.
+    thresholds = np.select(
+        [rising, falling, at_low], [always + first_changed, always + last - first_changed + 1, always], default=never
+    )
+    return Dense(name, weights ^ falling[:, None], thresholds.astype(np.int32))
+
+
+def fold_scores(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np.ndarray, signal: Signal) -> Scores:
+    """Returns the integer score layer for the real scores ``slope * sum + intercept``.
+
+    `weights`: [classes, inputs] bool; `slope` and `intercept`: [classes] float64. All classes share one factor, a power
+    of two, the greatest with which every reachable score fits in int32; so the winner agrees up to a rounding of at
+    most half a unit in scale and offset. Raises `ArtefactError` for values that are not finite.
+    """
+    for what, values in (("slope", slope), ("intercept", intercept)):
+        if not np.isfinite(values).all():
+            index = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ArtefactError(f"layer {name}, class {index}: the {what} of its score must be finite, not {values[index]}")
+    reach = sum_range(signal)[1]
+
+    def scaled(exponent: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.rint(np.ldexp(slope, exponent)), np.rint(np.ldexp(intercept, exponent))
+
+    def fits(exponent: int) -> bool:
+        scale, offset = scaled(exponent)
+        return bool((np.abs(scale) * reach + np.abs(offset) <= _INT32_MAX).all())
+
+    greatest = float((np.abs(slope) * reach + np.abs(intercept)).max())
+    exponent = 31 - int(np.frexp(greatest)[1]) if greatest > 0 else 0
+    while not fits(exponent):  # rounding up may cost one more bit
+        exponent -= 1
+    scale, offset = scaled(exponent)
+    return Scores(name, weights, scale.astype(np.int32), offset.astype(np.int32))
+
+
+def _bisect(fires: Callable[[np.ndarray], np.ndarray], at_low: np.ndarray, last: int) -> np.ndarray:
+    """Returns for each neuron the least position 1..last whose firing differs from position 0's (last if none does)."""
+    below, above = np.zeros(len(at_low), np.int64), np.full(len(at_low), last, np.int64)
+    while (above - below > 1).any():
+        middle = (below + above) // 2
+        changed = fires(middle) != at_low
+        above, below = np.where(changed, middle, above), np.where(changed, below, middle)
+    return above

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The accelerator's registers on AXI-Lite, 32 bits each, as RTL and driver both know them."""
+
+from enum import IntEnum, IntFlag
+from typing import Final
+
+__all__ = ["ADDRESS_BITS", "DIGEST_WORDS", "MAGIC", "VERSION", "Control", "Register", "Status"]
+
+MAGIC: Final = 0x424E_4E31  # "BNN1"
+VERSION: Final = 1
+ADDRESS_BITS: Final = 8
+DIGEST_WORDS: Final = 8
+
+
+class Register(IntEnum):
+    """Byte offsets. All but CONTROL, STATUS and PACKET_IMAGES are read-only; other offsets read 0."""
+
+    MAGIC = 0x00  # MAGIC
+    VERSION = 0x04  # VERSION of this map
+    CONTROL = 0x08  # write: Control; reads 0
+    STATUS = 0x0C  # Status; write 1 to clear an error flag
+    PACKET_IMAGES = 0x10  # images that a packet must have; 0 takes packets of any length
+    IMAGES_IN = 0x14  # images received since reset
+    IMAGES_OUT = 0x18  # images whose class has been sent since reset
+    CYCLES = 0x1C  # cycles since reset, modulo 2**32
+    INPUT_STALLS = 0x20  # cycles in which an image was being received and the master had no word
+    OUTPUT_STALLS = 0x24  # cycles in which a result waited for the slave
+    DIGEST = 0x40  # first of DIGEST_WORDS words: the network's SHA-256, first byte in the lowest bits
+
+
+class Control(IntFlag):
+    """Bits of CONTROL."""
+
+    RESET = 1  # resets the accelerator, its streams, counters, PACKET_IMAGES and STATUS
+
+
+class Status(IntFlag):
+    """Bits of STATUS. An error flag stays until it is cleared; the image after the packet at fault is right again."""
+
+    BUSY = 1  # an image is being received or computed
+    EARLY_LAST = 2  # TLAST within an image, or before PACKET_IMAGES images; a cut image was filled with zeros
+    MISSING_LAST = 4  # no TLAST with the last of PACKET_IMAGES images; the packet was ended there
+    NULL_BYTE = 8  # TKEEP was 0 for a byte of an image; the byte was taken as 0

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a matrix-vector unit does with a finished group of sums: compare with thresholds, or make scores."""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.lib import data
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["Finish", "ScaleOffset", "ThresholdCompare", "shape_for"]
+
+
+def shape_for(low: int, high: int) -> Shape:
+    """Returns the narrowest shape that holds low..high."""
+    if low >= 0:
+        return unsigned(max(1, high.bit_length()))
+    return signed(max((-low - 1).bit_length(), high.bit_length()) + 1)
+
+
+class ThresholdCompare(Component):
+    """``o[p] = (sums[p] >= thresholds[group][p])`` for each of the PE sums of a group; groups come in order.
+
+    Latency: 1 cycle. Throughput: a group a cycle.
+
+    i_valid, sums : a group of PE sums
+    o_valid, o    : its PE bits, bit 0 for the first neuron
+
+    `thresholds`: for each group a sequence of PE integers.
+    """
+
+    latency = 1
+
+    def __init__(self, sum_shape: Shape, thresholds: Sequence[Sequence[int]]) -> None:
+        self._thresholds = thresholds
+        self._shape = shape_for(min(map(min, thresholds)), max(map(max, thresholds)))
+        pe = len(thresholds[0])
+        super().__init__({"i_valid": In(1), "sums": In(data.ArrayLayout(sum_shape, pe)), "o_valid": Out(1), "o": Out(pe)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        layout = data.ArrayLayout(self._shape, len(self.o))
+        thresholds = _group_memory(m, "thresholds", layout, self._thresholds, self.i_valid)
+        fires = [total >= threshold for total, threshold in zip(self.sums, thresholds, strict=True)]
+        m.d.sync += [self.o.eq(Cat(*fires)), self.o_valid.eq(self.i_valid)]
+        return m
+
+
+class ScaleOffset(Component):
+    """``o[p] = scale[group][p] * sums[p] + offset[group][p]`` for each of the PE sums of a group; groups come in order.
+
+    Latency: 3 cycles (operands, product and sum registered, as a DSP block does). Throughput: a group a cycle.
+
+    i_valid, sums : a group of PE sums
+    o_valid, o    : its PE scores of `score_shape`, the first class lowest
+
+    `scale`, `offset`: for each group a sequence of PE integers.
+    """
+
+    latency = 3
+
+    def __init__(
+        self, sum_shape: Shape, score_shape: Shape, scale: Sequence[Sequence[int]], offset: Sequence[Sequence[int]]
+    ) -> None:
+        self._scale, self._offset, self._score_shape = scale, offset, score_shape
+        pe = len(scale[0])
+        super().__init__(
+            {
+                "i_valid": In(1),
+                "sums": In(data.ArrayLayout(sum_shape, pe)),
+                "o_valid": Out(1),
+                "o": Out(pe * score_shape.width),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        scale_shape = shape_for(min(map(min, self._scale)), max(map(max, self._scale)))
+        offset_shape = shape_for(min(map(min, self._offset)), max(map(max, self._offset)))
+        layout = data.ArrayLayout(data.StructLayout({"scale": scale_shape, "offset": offset_shape}), len(self.sums))
+        rows = [
+            [{"scale": s, "offset": o} for s, o in zip(scales, offsets, strict=True)]
+            for scales, offsets in zip(self._scale, self._offset, strict=True)
+        ]
+        constants = _group_memory(m, "constants", layout, rows, self.i_valid)
+        results = []
+        for index, (total, constant) in enumerate(zip(self.sums, constants, strict=True)):
+            operand = Signal(total.shape(), name=f"operand{index}")
+            factor = Signal(scale_shape, name=f"factor{index}")
+            product = Signal((total * constant.scale).shape(), name=f"product{index}")
+            offset1, offset2 = Signal(offset_shape, name=f"offset1_{index}"), Signal(offset_shape, name=f"offset2_{index}")
+            result = Signal(self._score_shape, name=f"result{index}")
+            m.d.sync += [
+                operand.eq(total),
+                factor.eq(constant.scale),
+                offset1.eq(constant.offset),
+                product.eq(operand * factor),
+                offset2.eq(offset1),
+                result.eq(product + offset2),
+            ]
+            results.append(result)
+        valid = Signal(2)
+        m.d.sync += [Cat(valid, self.o_valid).eq(Cat(self.i_valid, valid))]
+        m.d.comb += self.o.eq(Cat(*results))
+        return m
+
+
+Finish: TypeAlias = ThresholdCompare | ScaleOffset
+
+
+def _group_memory(m: Module, name: str, layout: data.ArrayLayout, rows: Sequence[object], advance: Signal) -> data.View:
+    """Returns the row of the present group, as read from a memory whose address runs ahead by its one cycle."""
+    memory = m.submodules[name] = Memory(shape=layout, depth=len(rows), init=rows)
+    port = memory.read_port()
+    group = Signal(range(len(rows)))
+    after = Signal.like(group)
+    m.d.comb += [
+        after.eq(Mux(advance, Mux(group == len(rows) - 1, 0, group + 1), group)),
+        port.addr.eq(after),
+    ]
+    m.d.sync += group.eq(after)
+    return port.data

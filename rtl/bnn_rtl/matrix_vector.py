@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix-vector unit: the engine of every layer with weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Shape, Signal
+from amaranth.lib import data, stream
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+from bnn_rtl.dot_product import dot_product, dot_shape
+from bnn_rtl.finish import Finish
+
+__all__ = ["MatrixVectorUnit", "folds", "weight_words"]
+
+
+def folds(count: int, lanes: int) -> int:
+    """Returns in how many words of `lanes` elements `count` elements go."""
+    return -(-count // lanes)
+
+
+def weight_words(weights: np.ndarray, pe: int, simd: int) -> list[int]:
+    """Returns the weight memory: a word of pe*simd bits for each cycle of the schedule, input folds fastest.
+
+    `weights`: [outputs, inputs] bool. Bit ``p*simd + s`` of word ``nf*sf_count + sf`` is the weight of output
+    ``nf*pe + p`` and input ``sf*simd + s``; what pads is 1.
+    """
+    outputs, inputs = weights.shape
+    neuron_folds, synapse_folds = folds(outputs, pe), folds(inputs, simd)
+    padded = np.ones((neuron_folds * pe, synapse_folds * simd), bool)
+    padded[:outputs, :inputs] = weights
+    words = padded.reshape(neuron_folds, pe, synapse_folds, simd).swapaxes(1, 2).reshape(-1, pe * simd)
+    return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(words, axis=1, bitorder="little")]
+
+
+class MatrixVectorUnit(Component):
+    """Multiplies a matrix of binary weights with each vector of its input stream, `pe` rows and `simd` columns a cycle.
+
+    A vector comes as ``SF = ceil(inputs/simd)`` words and leaves as ``NF = ceil(outputs/pe)`` words, one for each group
+    of `pe` outputs, as `finish` makes them of the sums.
+
+    Initiation interval: ``NF * SF`` cycles a vector, without a bubble between vectors: the input buffer takes the next
+    vector while the present one is replayed for each group.
+    Latency: ``SF + 2`` cycles and those of the dot product and of `finish`, from the first input word to the first
+    output word.
+    Back-pressure: the pipeline never stops; the last word of a group is issued only when the output buffer is sure to
+    have room for the result.
+
+    i : stream of words of `simd` elements, lane 0 lowest; lanes past the vector's end must be 0
+    o : stream of the words that `finish` makes
+
+    `dot`: the dot product, of which the unit holds `pe` instances; its Verilog is emitted once beside the unit's.
+    """
+
+    def __init__(self, element: Shape, weights: Sequence[int], *, inputs: int, outputs: int, pe: int, simd: int, finish: Finish) -> None:
+        self._weights, self._finish = weights, finish
+        self._pe, self._simd = pe, simd
+        self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, simd)
+        self.dot = dot_product(element, simd)
+        super().__init__(
+            {
+                "i": In(stream.Signature(simd * element.width)),
+                "o": Out(stream.Signature(len(finish.o))),
+            }
+        )
+
+    @staticmethod
+    def sum_shape(element: Shape, inputs: int, simd: int) -> Shape:
+        """Returns the shape of the sums that the unit hands to `finish`."""
+        return dot_shape(element, folds(inputs, simd) * simd)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.finish = self._finish
+        depth = -(-(self.dot.latency + self._finish.latency + 5) // self._synapse_folds) + 1
+        m.submodules.results = results = SyncFIFO(width=len(self._finish.o), depth=depth)
+
+        issue, first_word, last_word = Signal(), Signal(), Signal()
+        credits = Signal(range(depth + 1), init=depth)  # results that the output buffer can still take
+        take, spend = Signal(), Signal()
+        m.d.comb += [take.eq(results.r_en & results.r_rdy), spend.eq(issue & last_word)]
+        m.d.sync += credits.eq(credits + take - spend)
+
+        x, word_ready = self._input_buffer(m, issue, first_word, last_word)
+        m.d.comb += issue.eq(word_ready & (~last_word | (credits != 0)))
+        w = self._weight_memory(m, issue)
+        done, sums = self._accumulate(m, x, w, issue, first_word, last_word)
+
+        m.d.comb += [
+            self._finish.i_valid.eq(done),
+            self._finish.sums.eq(sums),
+            results.w_en.eq(self._finish.o_valid),
+            results.w_data.eq(self._finish.o),
+            self.o.valid.eq(results.r_rdy),
+            self.o.payload.eq(results.r_data),
+            results.r_en.eq(self.o.ready),
+        ]
+        return m
+
+    def _input_buffer(self, m: Module, issue: Signal, first_word: Signal, last_word: Signal) -> tuple[Signal, Signal]:
+        """Holds two vectors and replays each NF times; returns the word issued a cycle ago, and whether one is there."""
+        words = self._synapse_folds
+        depth = 2 * words if self._neuron_folds > 1 else 2
+        buffer = m.submodules.buffer = Memory(shape=len(self.i.payload), depth=depth, init=[])
+        write, read = buffer.write_port(), buffer.read_port()
+        synapse, neuron = Signal(range(words)), Signal(range(self._neuron_folds))
+        first_pass, last_pass = Signal(), Signal()
+        m.d.comb += [
+            first_word.eq(synapse == 0),
+            last_word.eq(synapse == words - 1),
+            first_pass.eq(neuron == 0),
+            last_pass.eq(neuron == self._neuron_folds - 1),
+        ]
+        with m.If(issue):
+            m.d.sync += synapse.eq(Mux(last_word, 0, synapse + 1))
+            with m.If(last_word):
+                m.d.sync += neuron.eq(Mux(last_pass, 0, neuron + 1))
+
+        free, unread = Signal(range(depth + 1), init=depth), Signal(range(depth + 1))
+        do_write = Signal()
+        m.d.comb += [self.i.ready.eq(free != 0), do_write.eq(self.i.valid & self.i.ready)]
+        m.d.sync += [free.eq(free - do_write + (issue & last_pass)), unread.eq(unread + do_write - (issue & first_pass))]
+
+        write_at, read_at, vector_at = Signal(range(depth)), Signal(range(depth)), Signal(range(depth))
+        after_read = Signal(range(depth))
+        m.d.comb += after_read.eq(Mux(read_at == depth - 1, 0, read_at + 1))
+        with m.If(do_write):
+            m.d.sync += write_at.eq(Mux(write_at == depth - 1, 0, write_at + 1))
+        with m.If(issue):
+            m.d.sync += read_at.eq(Mux(last_word & ~last_pass, vector_at, after_read))
+            with m.If(last_word & last_pass):
+                m.d.sync += vector_at.eq(after_read)
+        m.d.comb += [write.addr.eq(write_at), write.data.eq(self.i.payload), write.en.eq(do_write), read.addr.eq(read_at)]
+        return read.data, ~first_pass | (unread != 0)
+
+    def _weight_memory(self, m: Module, issue: Signal) -> Signal:
+        """Returns the weights of the word issued a cycle ago."""
+        memory = m.submodules.weights = Memory(
+            shape=self._pe * self._simd, depth=len(self._weights), init=self._weights, attrs={"ram_style": "block"}
+        )
+        read = memory.read_port()
+        address = Signal(range(len(self._weights)))
+        with m.If(issue):
+            m.d.sync += address.eq(Mux(address == len(self._weights) - 1, 0, address + 1))
+        m.d.comb += read.addr.eq(address)
+        return read.data
+
+    def _accumulate(
+        self, m: Module, x: Signal, w: Signal, issue: Signal, first_word: Signal, last_word: Signal
+    ) -> tuple[Signal, data.View]:
+        """Returns the finished sums of a group, and when they are."""
+        latency = 1 + self.dot.latency
+        valid, first, last = Signal(latency), Signal(latency), Signal(latency)
+        m.d.sync += [
+            Cat(valid).eq(Cat(issue, valid)),
+            Cat(first).eq(Cat(first_word, first)),
+            Cat(last).eq(Cat(last_word, last)),
+        ]
+        layout = self._finish.sums.shape()
+        sums, done = Signal(layout), Signal()
+        m.d.sync += done.eq(valid[-1] & last[-1])
+        for index, lane_weights in enumerate(w[at : at + self._simd] for at in range(0, len(w), self._simd)):
+            partial = Signal(self.dot.o.shape(), name=f"partial{index}")
+            m.submodules[f"dot{index}"] = Instance(
+                self.dot.module, i_clk=ClockSignal(), i_rst=ResetSignal(), i_x=x, i_w=lane_weights, o_o=partial
+            )
+            with m.If(valid[-1]):
+                m.d.sync += sums[index].eq(Mux(first[-1], 0, sums[index]) + partial)
+        return done, sums

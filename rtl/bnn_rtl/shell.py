@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The AXI shell: the accelerator as a block design takes it."""
+
+
+from amaranth.hdl import ClockDomain, Module, ResetInserter, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import Component, In, Out, connect
+
+from bnn_hw.network import Network
+from bnn_hw.network_file import network_digest
+from bnn_hw.plan import STREAM_BITS, Plan
+from bnn_hw.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
+from bnn_rtl.accelerator import Accelerator, element_shape
+from bnn_rtl.argmax import RESULT_BITS
+from bnn_rtl.axi_lite import AxiLiteSignature, AxiLiteSlave, merge_strobed
+from bnn_rtl.axi_stream import AxiStreamSignature, ImageReceiver, ResultSender
+from bnn_rtl.dot_product import DotProduct
+
+__all__ = ["Shell"]
+
+
+class Shell(Component):
+    """The accelerator behind AXI4-Stream in and out and AXI4-Lite, with names and attributes that Vivado infers.
+
+    aclk, aresetn : clock and synchronous reset, low active, of all three buses
+    s_axis_*      : images, 64 bits a word, packets as `ImageReceiver` has them
+    m_axis_*      : for each image its int32 scores, class 0 first, then its class, 32 bits a word
+    s_axi_*       : the registers of `bnn_hw.registers`
+
+    Throughput and latency: those of `Accelerator`.
+    """
+
+    def __init__(self, network: Network, plan: Plan) -> None:
+        self._network = network
+        self._accelerator = Accelerator(network, plan)
+        members = {"aclk": In(1), "aresetn": In(1)}
+        for prefix, signature in _BUSES.items():
+            members |= {f"{prefix}_{name}": member for name, member in signature.members.items()}
+        super().__init__(members)
+        self.aclk.attrs["X_INTERFACE_INFO"] = "xilinx.com:signal:clock:1.0 aclk CLK"
+        self.aclk.attrs["X_INTERFACE_PARAMETER"] = f"ASSOCIATED_BUSIF {':'.join(_BUSES)}, ASSOCIATED_RESET aresetn"
+        self.aresetn.attrs["X_INTERFACE_INFO"] = "xilinx.com:signal:reset:1.0 aresetn RST"
+        self.aresetn.attrs["X_INTERFACE_PARAMETER"] = "POLARITY ACTIVE_LOW"
+
+    @property
+    def dots(self) -> list[DotProduct]:
+        """The dot products that the layers hold instances of."""
+        return self._accelerator.dots
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.domains.sync = domain = ClockDomain()
+        m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
+        m.submodules.registers = slave = AxiLiteSlave(ADDRESS_BITS)
+        soft_reset = Signal()
+        m.d.sync += soft_reset.eq(
+            slave.do_write & (slave.write_address == Register.CONTROL) & slave.write_strobe[0] & slave.write_data[0]
+        )
+        assert Control.RESET == 1
+        core = ResetInserter(soft_reset)
+        m.submodules.core = core(self._core(slave))
+        self._wire(m, "s_axi", slave.bus)
+        self._wire(m, "s_axis", self._receiver.bus)
+        self._wire(m, "m_axis", self._sender.bus)
+        return m
+
+    def _core(self, slave: AxiLiteSlave) -> Module:
+        """Returns all that a soft reset resets."""
+        m = Module()
+        signal = self._network.input.signal
+        self._receiver = receiver = ImageReceiver(STREAM_BITS, signal.size * element_shape(signal).width)
+        self._sender = sender = ResultSender()
+        m.submodules.receiver, m.submodules.sender = receiver, sender
+        m.submodules.accelerator = self._accelerator
+        # Each layer holds up to three images at a time: two in its input buffer, one on its way out.
+        m.submodules.ends = ends = SyncFIFO(width=1, depth=3 * len(self._network.layers) + 2)
+        m.submodules.results = results = SyncFIFO(width=RESULT_BITS + 1, depth=2)
+        connect(m, receiver.o, self._accelerator.i)
+        m.d.comb += [
+            ends.w_data.eq(receiver.ends.payload),
+            ends.w_en.eq(receiver.ends.valid),
+            receiver.ends.ready.eq(ends.w_rdy),
+            sender.ends.payload.eq(ends.r_data),
+            sender.ends.valid.eq(ends.r_rdy),
+            ends.r_en.eq(sender.ends.ready),
+            results.w_data.eq(self._accelerator.o.payload),
+            results.w_en.eq(self._accelerator.o.valid),
+            self._accelerator.o.ready.eq(results.w_rdy),
+            sender.i.payload.eq(results.r_data),
+            sender.i.valid.eq(results.r_rdy),
+            results.r_en.eq(sender.i.ready),
+        ]
+        self._registers(m, slave)
+        return m
+
+    def _registers(self, m: Module, slave: AxiLiteSlave) -> None:
+        receiver, sender = self._receiver, self._sender
+        counters = {
+            Register.IMAGES_IN: receiver.ends.valid & receiver.ends.ready,
+            Register.IMAGES_OUT: sender.done,
+            Register.CYCLES: Value.cast(1),
+            Register.INPUT_STALLS: receiver.receiving & receiver.bus.tready & ~receiver.bus.tvalid,
+            Register.OUTPUT_STALLS: sender.bus.tvalid & ~sender.bus.tready,
+        }
+        values: dict[int, Value] = {Register.MAGIC: Value.cast(MAGIC), Register.VERSION: Value.cast(VERSION)}
+        for register, event in counters.items():
+            values[register] = count = Signal(32, name=register.name.lower())
+            m.d.sync += count.eq(count + event)
+
+        do_write = {register: slave.do_write & (slave.write_address == register) for register in Register}
+        values[Register.PACKET_IMAGES] = packet_images = Signal(32)
+        m.d.comb += receiver.packet_images.eq(packet_images)
+        with m.If(do_write[Register.PACKET_IMAGES]):
+            m.d.sync += packet_images.eq(merge_strobed(packet_images, slave.write_data, slave.write_strobe))
+
+        status = Signal(4)
+        faults = {Status.EARLY_LAST: receiver.early_last, Status.MISSING_LAST: receiver.missing_last, Status.NULL_BYTE: receiver.null_byte}
+        for flag, fault in faults.items():
+            bit = status[flag.bit_length() - 1]
+            with m.If(do_write[Register.STATUS] & slave.write_strobe[0] & (slave.write_data & flag).any()):
+                m.d.sync += bit.eq(0)
+            with m.If(fault):
+                m.d.sync += bit.eq(1)
+        busy = receiver.receiving | (values[Register.IMAGES_IN] != values[Register.IMAGES_OUT])
+        values[Register.STATUS] = status | busy
+        assert Status.BUSY == 1
+
+        digest = bytes.fromhex(network_digest(self._network))
+        for index in range(DIGEST_WORDS):
+            values[Register.DIGEST + 4 * index] = Value.cast(int.from_bytes(digest[4 * index : 4 * index + 4], "little"))
+        with m.Switch(slave.read_address):
+            for offset, value in values.items():
+                with m.Case(int(offset)):
+                    m.d.comb += slave.read_data.eq(value)
+
+    def _wire(self, m: Module, prefix: str, interface: wiring.PureInterface) -> None:
+        """Connects a bus with the ports that carry its name."""
+        for name, member in _BUSES[prefix].members.items():
+            port, signal = getattr(self, f"{prefix}_{name}"), getattr(interface, name)
+            m.d.comb += port.eq(signal) if member.flow == Out else signal.eq(port)
+
+
+_BUSES = {
+    "s_axis": AxiStreamSignature(STREAM_BITS).flip(),
+    "m_axis": AxiStreamSignature(RESULT_BITS),
+    "s_axi": AxiLiteSignature(ADDRESS_BITS).flip(),
+}

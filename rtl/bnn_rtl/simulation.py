@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The generated Verilog, compiled by Verilator with a plain C++ harness, as fast as a processor runs it."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from bnn_hw.network import Network, Scores
+from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
+from bnn_hw.plan import STREAM_BITS, Plan, input_cycles
+from bnn_hw.tools import cxx_compiler, run_tool, verilator
+
+__all__ = ["Recording", "Simulation", "compile_simulation", "stream_words"]
+
+_CXX_FLAGS: Final = ("-O2", "-march=native", "-std=c++20", "-DVERILATOR=1", "-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DVM_SC=0")
+_SOURCES: Final = ("verilated.cpp", "verilated_threads.cpp")
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What the Verilog gave for some images.
+
+    `activations`: [images, outputs] bool for each layer before the scores; `scores`: [images, classes] int32;
+    `classes`: [images] int32; `finish_cycles`: [images] uint64, the cycle in which each image's class was sent.
+    """
+
+    activations: tuple[np.ndarray, ...]
+    scores: np.ndarray
+    classes: np.ndarray
+    finish_cycles: np.ndarray
+    elapsed_s: float
+
+    @cached_property
+    def interval_cycles(self) -> float:
+        """The measured initiation interval: the mean number of cycles from one image to the next."""
+        first, last = int(self.finish_cycles[0]), int(self.finish_cycles[-1])
+        return (last - first) / max(1, len(self.finish_cycles) - 1)
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """A compiled simulation of one accelerator, in a folder of its own."""
+
+    folder: Path
+    network: Network
+    plan: Plan
+
+    def run(self, inputs: np.ndarray, *, seed: int = 0, processes: int = 1) -> Recording:
+        """Runs images through the Verilog.
+
+        `inputs`: [images, inputs] as `bnn_hw.golden.prepare` gives them, at least one. With `seed` other than 0 the
+        streams idle and push back at random. `processes` share the images. Raises `ToolError` when the Verilog
+        deadlocks or breaks the framing of its output.
+        """
+        shares = [share for share in np.array_split(inputs, processes) if len(share)]
+        with ThreadPoolExecutor(len(shares)) as pool:
+            recordings = list(pool.map(lambda item: self._run(item[1], f"run{item[0]}", seed), enumerate(shares)))
+        if len(recordings) == 1:
+            return recordings[0]
+        # Each process counts its own cycles; laid end to end, they read as one run but for the filling of the pipeline.
+        finish, base = [], 0
+        for recording in recordings:
+            cycles = recording.finish_cycles.astype(np.int64)
+            step = round(recording.interval_cycles)
+            finish.append(cycles - cycles[0] + base if base else cycles)
+            base = int(finish[-1][-1]) + step
+        return Recording(
+            tuple(np.concatenate(parts) for parts in zip(*(recording.activations for recording in recordings), strict=True)),
+            np.concatenate([recording.scores for recording in recordings]),
+            np.concatenate([recording.classes for recording in recordings]),
+            np.concatenate(finish).astype(np.uint64),
+            max(recording.elapsed_s for recording in recordings),
+        )
+
+    def _run(self, inputs: np.ndarray, name: str, seed: int) -> Recording:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        (folder / "input.bin").write_bytes(stream_words(inputs).tobytes())
+        results = self.network.classes + 1
+        arguments = [str(len(inputs)), str(input_cycles(self.network)), str(results), str(seed)]
+        printed = run_tool([(self.folder / "harness").resolve(), *arguments], folder, folder / "harness.log")
+        words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
+        return Recording(
+            tuple(self._tap(folder, index) for index in range(len(self.network.layers) - 1)),
+            words[:, :-1],
+            words[:, -1],
+            np.fromfile(folder / "finish.bin", "<u8"),
+            json.loads(printed)["elapsed_s"],
+        )
+
+    def _tap(self, folder: Path, index: int) -> np.ndarray:
+        layer, planned = self.network.layers[index], self.plan.layers[index]
+        outputs = layer.weights.shape[0]
+        groups = -(-outputs // planned.pe)
+        packed = np.fromfile(folder / f"tap{index}.bin", np.uint8).reshape(-1, groups, packed_bytes(planned.pe))
+        return unpack_bits(packed, planned.pe).reshape(len(packed), -1)[:, :outputs]
+
+
+def stream_words(inputs: np.ndarray) -> np.ndarray:
+    """Returns images as words of the input stream, what pads 0: [images, words] uint64, little-endian.
+
+    `inputs`: [images, inputs] of bool, uint8 or int8.
+    """
+    content = pack_bits(inputs) if inputs.dtype == np.bool_ else inputs.view(np.uint8)
+    word_bytes = STREAM_BITS // 8
+    padded = np.zeros((len(content), -(-content.shape[1] // word_bytes) * word_bytes), np.uint8)
+    padded[:, : content.shape[1]] = content
+    return padded.view("<u8")
+
+
+def compile_simulation(verilog: Path, top: str, network: Network, plan: Plan, folder: Path) -> Simulation:
+    """Compiles the accelerator's Verilog with the harness into `folder`.
+
+    Raises `ToolError` when Verilator or a C++ compiler is missing or fails. What is there already of the same Verilog
+    is used again.
+    """
+    source = verilog.read_bytes()
+    harness = files("bnn_rtl").joinpath("harness.cpp").read_bytes()
+    testbench, taps = _testbench(top, network, plan)
+    compiler = cxx_compiler()
+    identity = hashlib.sha256(b"\0".join([source, harness, testbench.encode(), " ".join(compiler).encode()])).hexdigest()
+    stamp = folder / "identity"
+    if not (stamp.exists() and stamp.read_text() == identity):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (folder / "design.v").write_bytes(source)
+        (folder / "testbench.v").write_text(testbench)
+        (folder / "taps.h").write_text(taps)
+        (folder / "harness.cpp").write_bytes(harness)
+        _compile(folder, compiler)
+        stamp.write_text(identity)
+    return Simulation(folder, network, plan)
+
+
+def _compile(folder: Path, compiler: Sequence[str]) -> None:
+    root = verilator()
+    environment = {**os.environ, "VERILATOR_ROOT": str(root)}
+    flags = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "10000", "-Wno-fatal"]
+    command = [root / "bin" / "verilator_bin", *flags, "--top-module", "testbench", "--Mdir", "cpp", "testbench.v", "design.v"]
+    run_tool(command, folder, folder / "verilator.log", environment)
+    generated = sorted((folder / "cpp").glob("*.cpp"))
+    sources = [*generated, folder / "harness.cpp", *(root / "include" / source for source in _SOURCES)]
+    includes = [f"-I{path}" for path in (folder.resolve(), folder.resolve() / "cpp", root / "include", root / "include" / "vltstd")]
+    objects = folder / "objects"
+    objects.mkdir()
+
+    def compile_one(source: Path) -> Path:
+        target = (objects / source.stem).with_suffix(".o").resolve()
+        command = [*compiler, *_CXX_FLAGS, *includes, "-c", str(source.resolve()), "-o", str(target)]
+        run_tool(command, folder, folder / f"{source.stem}.log")
+        return target
+
+    # The largest first, so that no core is left waiting for one at the end.
+    sources.sort(key=lambda source: source.stat().st_size, reverse=True)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiled = list(pool.map(compile_one, sources))
+    run_tool([*compiler, *map(str, compiled), "-o", "harness", "-lpthread"], folder, folder / "link.log")
+
+
+def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
+    """Returns a Verilog module around `top` that shows each layer's output stream, and a C++ header that lists them."""
+    taps = [(i, layer.name, planned.pe) for i, (layer, planned) in enumerate(zip(network.layers, plan.layers, strict=True)) if not isinstance(layer, Scores)]
+    ports, wires = [], []
+    for index, name, pe in taps:
+        path = f"dut.core.accelerator.\\{name} "
+        ports += [f"output tap{index}_fire", f"output [{pe - 1}:0] tap{index}_payload"]
+        wires += [
+            f"  assign tap{index}_fire = aresetn & {path}.o__valid & {path}.o__ready;",
+            f"  assign tap{index}_payload = {path}.o__payload;",
+        ]
+    template = files("bnn_rtl").joinpath("testbench.v").read_text()
+    values = {"TOP": top, "TAP_PORTS": "".join(f",\n  {port}" for port in ports), "TAPS": "\n".join(wires)}
+    testbench = re.sub(r"@(\w+)@", lambda match: values[match[1]], template)
+    # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
+    entries = " ".join(f"X({index}, {packed_bytes(pe)})" for index, _, pe in taps)
+    return testbench, f"#define TAPS(X) {entries}\n"

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stream's words made wider or narrower, vector by vector."""
+
+from math import gcd
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Out
+
+__all__ = ["WidthConverter"]
+
+
+class WidthConverter(Component):
+    """Turns vectors of `count` elements in words of `lanes_in` into words of `lanes_out`.
+
+    Each vector starts with a word of its own on both sides. Lanes past its end are 0 at the output if they are 0 at
+    the input.
+
+    Throughput: a word a cycle on the side that has more words; no bubble between vectors. Latency: 1 cycle after the
+    last element of an output word.
+
+    i : stream of words of `lanes_in` elements, lane 0 lowest
+    o : stream of words of `lanes_out` elements
+    """
+
+    def __init__(self, element_bits: int, count: int, lanes_in: int, lanes_out: int) -> None:
+        self._unit = element_bits * gcd(lanes_in, lanes_out)
+        self._in, self._out = element_bits * lanes_in // self._unit, element_bits * lanes_out // self._unit
+        self._words_in, self._words_out = -(-count // lanes_in), -(-count // lanes_out)
+        super().__init__(
+            {
+                "i": In(stream.Signature(element_bits * lanes_in)),
+                "o": Out(stream.Signature(element_bits * lanes_out)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        capacity = self._in + self._out - 1  # in units of the greatest common divisor
+        held, fill = Signal(capacity * self._unit), Signal(range(capacity + 1))
+        word_in, word_out = Signal(range(self._words_in)), Signal(range(self._words_out))
+        whole = Signal()  # all of the present vector has come in
+        last_in, last_out, do_in, do_out = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            last_in.eq(word_in == self._words_in - 1),
+            last_out.eq(word_out == self._words_out - 1),
+            do_in.eq(self.i.valid & self.i.ready),
+            do_out.eq(self.o.valid & self.o.ready),
+            self.o.valid.eq((fill >= self._out) | whole),
+            self.o.payload.eq(held),
+        ]
+        # What stays once this cycle's output word is gone; after the last word of a vector nothing does.
+        kept, rest = Signal(capacity * self._unit), Signal.like(fill)
+        m.d.comb += [kept.eq(held), rest.eq(fill)]
+        with m.If(do_out):
+            m.d.comb += [kept.eq(held >> self._out * self._unit), rest.eq(fill - self._out)]
+            with m.If(last_out):
+                m.d.comb += [kept.eq(0), rest.eq(0)]
+        room = (rest + self._in <= capacity) & ~whole
+        m.d.comb += self.i.ready.eq(Mux(do_out & last_out, 1, room))
+
+        m.d.sync += [held.eq(kept), fill.eq(rest)]
+        with m.If(do_out):
+            m.d.sync += word_out.eq(Mux(last_out, 0, word_out + 1))
+            with m.If(last_out):
+                m.d.sync += whole.eq(0)
+        with m.If(do_in):
+            m.d.sync += [word_in.eq(Mux(last_in, 0, word_in + 1)), fill.eq(rest + self._in), whole.eq(last_in)]
+            for position in range(capacity - self._in + 1):
+                with m.If(rest == position):
+                    m.d.sync += held.eq(kept | (self.i.payload << position * self._unit))
+        return m

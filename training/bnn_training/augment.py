@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Augmentation: each image under a small random affine map."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+__all__ = ["AffineRange", "random_affine"]
+
+
+@dataclass(frozen=True)
+class AffineRange:
+    """How far a random affine map goes: each amount is drawn evenly from minus to plus its value."""
+
+    rotation_degrees: float = 0.0
+    scale: float = 0.0  # as a share of the size, rows and columns alone
+    shear: float = 0.0  # columns a row
+    shift_pixels: float = 0.0
+
+
+def random_affine(images: torch.Tensor, reach: AffineRange, generator: torch.Generator) -> torch.Tensor:
+    """Returns each image under an affine map of its own, bilinear, 0 outside: [batch, rows, columns] float32.
+
+    `images`: [batch, rows, columns] uint8.
+    """
+    batch, rows, columns = images.shape
+    rotation, rows_scale, columns_scale, shear, down, right = 2 * torch.rand(6, batch, generator=generator) - 1
+    angle = math.radians(reach.rotation_degrees) * rotation
+    turn = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], 1).view(-1, 2, 2)
+    stretch = torch.zeros(batch, 2, 2)
+    stretch[:, 0, 0], stretch[:, 1, 1] = 1 + reach.scale * columns_scale, 1 + reach.scale * rows_scale
+    stretch[:, 0, 1] = reach.shear * shear
+    # affine_grid measures in half image sizes.
+    shift = torch.stack([2 * reach.shift_pixels * right / columns, 2 * reach.shift_pixels * down / rows], 1)
+    grid = functional.affine_grid(torch.cat([turn @ stretch, shift[:, :, None]], 2), [batch, 1, rows, columns], align_corners=False)
+    return functional.grid_sample(images[:, None].float(), grid, align_corners=False)[:, 0]

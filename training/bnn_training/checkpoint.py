@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints: safetensors with a JSON description; nothing is ever unpickled."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from bnn_hw.errors import ArtefactError
+from bnn_training.augment import AffineRange
+from bnn_training.network import BinaryMlp
+from bnn_training.recipes import Recipe
+
+__all__ = ["CHECKPOINT_FORMAT", "Checkpoint", "build_network", "load_checkpoint", "load_network", "save_checkpoint"]
+
+CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """The state of a training after `epoch` epochs.
+
+    `tensors` holds ``model.<parameter>`` and, where the training is to be resumed, ``optimizer.<index>.<state>`` and
+    ``generator``; `best_validation` is the best validation accuracy so far, 0 to 1.
+    """
+
+    recipe: Recipe
+    input_shape: tuple[int, ...]
+    classes: int
+    epoch: int
+    best_validation: float
+    tensors: Mapping[str, torch.Tensor]
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Writes `checkpoint` to `path`, in place of what was there only once it is whole."""
+    description = {
+        "format": CHECKPOINT_FORMAT,
+        "version": _VERSION,
+        "recipe": asdict(checkpoint.recipe),
+        "input_shape": checkpoint.input_shape,
+        "classes": checkpoint.classes,
+        "epoch": checkpoint.epoch,
+        "best_validation": checkpoint.best_validation,
+    }
+    partial = path.with_suffix(".partial")
+    tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
+    save_file(tensors, partial, metadata={CHECKPOINT_FORMAT: json.dumps(description)})
+    partial.replace(path)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads a checkpoint. Raises `ArtefactError` when the file is missing, foreign, damaged or of another version."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (OSError, SafetensorError) as error:
+        raise ArtefactError(f"{path} is no checkpoint: {error}; `bnn_hw train` writes one") from error
+    try:
+        description: dict[str, Any] = json.loads(metadata[CHECKPOINT_FORMAT])
+        if description["version"] != _VERSION:
+            raise ArtefactError(f"{path}: checkpoint version must be {_VERSION}, not {description['version']}")
+        fields = description["recipe"]
+        augmentation = AffineRange(**fields["augmentation"])
+        recipe = Recipe(**{**fields, "hidden": tuple(fields["hidden"]), "augmentation": augmentation})
+        return Checkpoint(
+            recipe,
+            tuple(description["input_shape"]),
+            description["classes"],
+            description["epoch"],
+            description["best_validation"],
+            tensors,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(f"{path} is no checkpoint of this version: {error!r}; `bnn_hw train` writes one") from error
+
+
+def build_network(recipe: Recipe, inputs: int, classes: int) -> BinaryMlp:
+    """Returns the untrained network of a recipe for so many inputs and classes."""
+    product_dtype = torch.bfloat16 if recipe.bfloat16 else torch.float32
+    return BinaryMlp((inputs, *recipe.hidden, classes), product_dtype)
+
+
+def load_network(checkpoint: Checkpoint) -> BinaryMlp:
+    """Returns the trained network in eval mode. Raises `ArtefactError` when the tensors are not those of its recipe."""
+    inputs = 1
+    for extent in checkpoint.input_shape:
+        inputs *= extent
+    network = build_network(checkpoint.recipe, inputs, checkpoint.classes)
+    prefix = "model."
+    state = {name[len(prefix) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ArtefactError(f"checkpoint does not hold the tensors of recipe {checkpoint.recipe.name!r}: {error}") from error
+    return network.eval()

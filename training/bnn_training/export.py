@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Export: a trained network in eval mode becomes an integer `Network`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from bnn_hw import golden
+from bnn_hw.datasets import Split
+from bnn_hw.fold import BatchNorm, fold_dense, fold_scores
+from bnn_hw.network import Dense, Input, Network, Scores, Signal
+from bnn_training.network import BinaryBlock, BinaryMlp
+
+__all__ = ["Agreement", "compare", "export_network", "float_scores"]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a folded network stands to the trained one on the same images."""
+
+    images: int
+    float_accuracy: float  # of the PyTorch model in eval mode, 0 to 1
+    folded_accuracy: float  # of the integer network, 0 to 1
+    differing_decisions: int
+
+
+def export_network(name: str, network: BinaryMlp, input_: Input, provenance: Mapping[str, Any] | None = None) -> Network:
+    """Folds a trained network into integers.
+
+    Layers are named fc1, fc2, ... and scores. Raises `ArtefactError` naming layer and neuron where a batch norm is
+    undefined.
+    """
+    network = network.eval()
+    *hidden, last = network.blocks
+    layers: list[Dense | Scores] = []
+    signal = input_.signal
+    for index, block in enumerate(hidden, 1):
+        layers.append(_fold_hidden(f"fc{index}", block, signal))
+        signal = Signal((len(layers[-1].weights),), "bit")
+    layers.append(_fold_last("scores", last, signal))
+    return Network(name, input_, tuple(layers), dict(provenance or {}))
+
+
+@torch.no_grad()
+def float_scores(network: BinaryMlp, inputs: np.ndarray) -> np.ndarray:
+    """Returns the PyTorch model's scores in eval mode: [images, classes] float32.
+
+    `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.golden.prepare` gives them.
+    """
+    signs = inputs.dtype == np.bool_
+    batches = np.array_split(inputs, max(1, len(inputs) // 1000))
+    values = (np.where(batch, np.float32(1), np.float32(-1)) if signs else batch.astype(np.float32) for batch in batches)
+    return np.concatenate([network.eval()(torch.from_numpy(batch)).numpy() for batch in values])
+
+
+def compare(network: BinaryMlp, folded: Network, split: Split) -> Agreement:
+    """Runs the trained and the folded network over the same images."""
+    inputs = golden.prepare(folded, split.images)
+    trained = float_scores(network, inputs).argmax(axis=1)
+    integer = golden.classify(folded, inputs)
+    return Agreement(
+        len(inputs), float((trained == split.labels).mean()), float((integer == split.labels).mean()), int((trained != integer).sum())
+    )
+
+
+def _batch_norm(block: BinaryBlock, name: str) -> BatchNorm:
+    norm = block.normalize
+    tensors = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    batch_norm = BatchNorm(*(tensor.detach().numpy() for tensor in tensors), epsilon=norm.eps)
+    batch_norm.check(name)
+    return batch_norm
+
+
+def _weights(block: BinaryBlock) -> np.ndarray:
+    return (block.product.weight >= 0).numpy()
+
+
+def _fold_hidden(name: str, block: BinaryBlock, signal: Signal) -> Dense:
+    _batch_norm(block, name)
+
+    @torch.no_grad()
+    def activation(sums: np.ndarray) -> np.ndarray:
+        return block.activation(torch.from_numpy(sums.astype(np.float32))).numpy()
+
+    return fold_dense(name, _weights(block), activation, signal)
+
+
+def _fold_last(name: str, block: BinaryBlock, signal: Signal) -> Scores:
+    batch_norm = _batch_norm(block, name)
+    bias = block.product.bias.detach().numpy().astype(np.float64)
+    return fold_scores(name, _weights(block), batch_norm.slope, batch_norm(bias), signal)

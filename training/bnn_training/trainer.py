@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: epochs, validation, checkpoints, resume."""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from bnn_hw.datasets import Dataset, Split
+from bnn_hw.errors import ArtefactError
+from bnn_training.augment import random_affine
+from bnn_training.checkpoint import Checkpoint, build_network, load_checkpoint, save_checkpoint
+from bnn_training.layers import BinaryLinear
+from bnn_training.losses import squared_hinge
+from bnn_training.network import BinaryMlp
+from bnn_training.recipes import Recipe
+
+__all__ = ["BEST", "EpochReport", "train"]
+
+BEST: Final = "best.safetensors"
+_LAST: Final = "last.safetensors"
+_LOG: Final = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one epoch came to; accuracies are 0 to 1."""
+
+    epoch: int
+    loss: float
+    train_accuracy: float
+    validation_accuracy: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Training:
+    recipe: Recipe
+    dataset: Dataset
+    network: BinaryMlp
+    optimizer: torch.optim.Adam
+    generator: torch.Generator
+    images: torch.Tensor  # [images, rows, columns] uint8
+    labels: torch.Tensor  # [images] int64
+
+
+def _to_inputs(images: torch.Tensor, pixel_threshold: int) -> torch.Tensor:
+    """Returns pixels 0..255 as +1 where they reach the threshold and -1 elsewhere: [images, inputs] float32."""
+    return torch.where(images.flatten(1) >= pixel_threshold, 1.0, -1.0)
+
+
+@torch.no_grad()
+def _accuracy(network: BinaryMlp, split: Split, pixel_threshold: int) -> float:
+    """Returns the share of `split` that the network classifies rightly in eval mode."""
+    network.eval()
+    images, labels = torch.from_numpy(split.images.copy()), torch.from_numpy(split.labels.astype("int64"))
+    right = 0
+    for batch, truth in zip(images.split(1000), labels.split(1000), strict=True):
+        right += int((network(_to_inputs(batch, pixel_threshold)).argmax(1) == truth).sum())
+    return right / len(labels)
+
+
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: Path,
+    *,
+    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    on_step: Callable[[int, int, int], None] = lambda epoch, done, steps: None,
+) -> Path:
+    """Trains `recipe` on `dataset` and returns the path of the checkpoint with the best validation accuracy.
+
+    `folder` receives the last and the best checkpoint and a JSON log, a line an epoch; a training that was stopped
+    goes on from the last checkpoint there, with the numbers that it would have had. Raises `ArtefactError` when the
+    folder holds a training of other settings, and when the loss is no longer finite.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    fit, validation = _split(dataset.train, recipe.validation)
+    training = _prepare(recipe, dataset, fit)
+    done, best = _resume(training, folder)
+    for epoch in range(done, recipe.epochs):
+        started = time.perf_counter()
+        loss, train_accuracy = _run_epoch(training, epoch, on_step)
+        validation_accuracy = _accuracy(training.network, validation, recipe.pixel_threshold)
+        is_best = validation_accuracy >= best
+        best = max(best, validation_accuracy)
+        report = EpochReport(epoch + 1, loss, train_accuracy, validation_accuracy, time.perf_counter() - started)
+        _save(training, epoch + 1, best, folder, is_best)
+        with (folder / _LOG).open("a") as log:
+            log.write(json.dumps(vars(report)) + "\n")
+        on_epoch(report)
+    return folder / BEST
+
+
+def _split(split: Split, held_out: int) -> tuple[Split, Split]:
+    return Split(split.images[:-held_out], split.labels[:-held_out]), Split(split.images[-held_out:], split.labels[-held_out:])
+
+
+def _prepare(recipe: Recipe, dataset: Dataset, fit: Split) -> _Training:
+    torch.manual_seed(recipe.seed)
+    network = build_network(recipe, math.prod(fit.images.shape[1:]), dataset.classes)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    images = torch.from_numpy(fit.images[..., 0].copy())
+    labels = torch.from_numpy(fit.labels.astype("int64"))
+    return _Training(recipe, dataset, network, _optimizer(network), generator, images, labels)
+
+
+def _optimizer(network: BinaryMlp) -> torch.optim.Adam:
+    """Returns Adam with a group for each parameter; `scale` in a group multiplies the recipe's learning rate."""
+    groups: list[dict[str, Any]] = []
+    for module in network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            binarized = isinstance(module, BinaryLinear) and name == "weight"
+            groups.append({"params": [parameter], "scale": module.learning_rate_scale if binarized else 1.0})
+    return torch.optim.Adam(groups)
+
+
+def _run_epoch(training: _Training, epoch: int, on_step: Callable[[int, int, int], None]) -> tuple[float, float]:
+    recipe, network = training.recipe, training.network
+    network.train()
+    count = len(training.labels)
+    batches = torch.randperm(count, generator=training.generator)[: count - count % recipe.batch].view(-1, recipe.batch)
+    total_loss, right = 0.0, 0
+    for step, indices in enumerate(batches):
+        progress = (epoch + step / len(batches)) / recipe.epochs
+        learning_rate = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+        for group in training.optimizer.param_groups:
+            group["lr"] = learning_rate * group["scale"]
+        images = random_affine(training.images[indices], recipe.augmentation, training.generator)
+        scores = network(_to_inputs(images, recipe.pixel_threshold))
+        loss = squared_hinge(scores, training.labels[indices])
+        if not math.isfinite(loss.item()):
+            raise ArtefactError(f"loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; the last good checkpoint is kept")
+        training.optimizer.zero_grad()
+        loss.backward()
+        training.optimizer.step()
+        for module in network.modules():
+            if isinstance(module, BinaryLinear):
+                module.clip()
+        total_loss += loss.item()
+        right += int((scores.argmax(1) == training.labels[indices]).sum())
+        on_step(epoch + 1, step + 1, len(batches))
+    return total_loss / len(batches), right / batches.numel()
+
+
+def _save(training: _Training, epoch: int, best: float, folder: Path, is_best: bool) -> None:
+    tensors = {f"model.{name}": tensor for name, tensor in training.network.state_dict().items()}
+    checkpoint = Checkpoint(
+        training.recipe, training.dataset.train.images.shape[1:], training.dataset.classes, epoch, best, tensors
+    )
+    if is_best:
+        save_checkpoint(checkpoint, folder / BEST)
+    state = {
+        f"optimizer.{index}.{key}": torch.as_tensor(value)
+        for index, values in training.optimizer.state_dict()["state"].items()
+        for key, value in values.items()
+    }
+    everything = {**tensors, **state, "generator": training.generator.get_state()}
+    save_checkpoint(replace(checkpoint, tensors=everything), folder / _LAST)
+
+
+def _resume(training: _Training, folder: Path) -> tuple[int, float]:
+    """Restores the last checkpoint of `folder`, if there is one; returns the epochs done and the best validation."""
+    path = folder / _LAST
+    if not path.exists():
+        return 0, 0.0
+    checkpoint = load_checkpoint(path)
+    if checkpoint.recipe != training.recipe:
+        raise ArtefactError(f"{path} belongs to other settings ({checkpoint.recipe}); remove the folder or give another --out")
+    tensors = dict(checkpoint.tensors)
+    training.generator.set_state(tensors.pop("generator"))
+    model, optimizer = {}, training.optimizer.state_dict()
+    for name, tensor in tensors.items():
+        match name.split(".", 2):
+            case ["optimizer", index, key]:
+                optimizer["state"].setdefault(int(index), {})[key] = tensor
+            case _:
+                model[name.removeprefix("model.")] = tensor
+    training.network.load_state_dict(model)
+    training.optimizer.load_state_dict(optimizer)
+    return checkpoint.epoch, checkpoint.best_validation
