@@ -20,7 +20,7 @@ class Recipe:
     batch: int = 100
     learning_rate: float = 1e-3  # of biases and batch norm; weights get it times the papers' scale; cosine decay to 0
     pixel_threshold: int = 128  # pixels from here on are +1
-    augmentation: AffineRange = AffineRange(rotation_degrees=10, scale=0.1, shear=0.1, shift_pixels=1.5)
+    augmentation: AffineRange = AffineRange()
     validation: int = 5000  # the last training images, held out to choose the epoch
     bfloat16: bool = True  # multiply training products in bfloat16
     seed: int = 1
@@ -29,8 +29,8 @@ class Recipe:
 RECIPES: Final = {
     recipe.name: recipe
     for recipe in (
-        Recipe("mnist-tiny", "mnist", hidden=(64, 64, 64), epochs=200, augmentation=AffineRange(shift_pixels=1)),
-        Recipe("mnist-small", "mnist", hidden=(256, 256, 256), epochs=300),
-        Recipe("mnist", "mnist", hidden=(1024, 1024, 1024), epochs=150),
+        Recipe("mnist-tiny", "mnist", (64, 64, 64), epochs=200, augmentation=AffineRange(shift_pixels=1)),
+        Recipe("mnist-small", "mnist", (256, 256, 256), epochs=300, augmentation=AffineRange(5, 0.05, 0.05, 1)),
+        Recipe("mnist", "mnist", (1024, 1024, 1024), epochs=150, batch=200, augmentation=AffineRange(10, 0.1, 0.1, 1.5)),
     )
 }

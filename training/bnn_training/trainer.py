@@ -117,7 +117,7 @@ def _optimizer(network: BinaryMlp) -> torch.optim.Adam:
         for name, parameter in module.named_parameters(recurse=False):
             binarized = isinstance(module, BinaryLinear) and name == "weight"
             groups.append({"params": [parameter], "scale": module.learning_rate_scale if binarized else 1.0})
-    return torch.optim.Adam(groups)
+    return torch.optim.Adam(groups, fused=True)
 
 
 def _run_epoch(training: _Training, epoch: int, on_step: Callable[[int, int, int], None]) -> tuple[float, float]:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The hardware: Amaranth components, their Verilog, and its simulation."""
