@@ -146,4 +146,6 @@ def _download(path: Path, sha256: str, mirrors: Sequence[str]) -> None:
         else:
             partial.replace(path)
             return
-    raise ArtefactError(f"{path.name} cannot be downloaded ({'; '.join(failures)}); fetch it by hand and name its folder with --data")
+    raise ArtefactError(
+        f"{path.name} cannot be downloaded ({'; '.join(failures)}); fetch it by hand and name its folder with --data"
+    )

@@ -2,11 +2,12 @@
 """What a layer costs on a Xilinx FPGA, by estimate from its shape: LUT, BRAM36 and DSP."""
 
 from dataclasses import dataclass
+from math import gcd
 
 from bnn_hw.boards import Board
-from bnn_hw.network import Dense, Step
+from bnn_hw.network import Dense, Step, element_bits
 
-__all__ = ["Resources", "layer_resources"]
+__all__ = ["Resources", "converter_resources", "layer_resources"]
 
 # LUTs for each bit that an XNOR-popcount tree takes in a cycle, by yosys synth_xilinx (docs/architecture.md).
 _LUTS_PER_BIT = 2.3
@@ -33,17 +34,24 @@ def layer_resources(step: Step, pe: int, simd: int) -> Resources:
     """Returns the estimate for a layer with `pe` outputs and `simd` inputs a cycle."""
     outputs, inputs = step.layer.weights.shape
     words = -(-outputs // pe) * -(-inputs // simd)
-    element_luts = _LUTS_PER_BIT if step.input.dtype == "bit" else _LUTS_PER_BYTE
-    sum_bits = (inputs * (1 if step.input.dtype == "bit" else 256)).bit_length()
-    bits_in = simd * (1 if step.input.dtype == "bit" else 8)
-    luts = pe * (simd * element_luts + 3 * sum_bits) + 2 * bits_in + 100
+    width = element_bits(step.input)
+    element_luts = _LUTS_PER_BIT if width == 1 else _LUTS_PER_BYTE
+    sum_bits = (inputs << (width - 1)).bit_length()
+    luts = pe * (simd * element_luts + 3 * sum_bits) + 2 * simd * width + 100
     dsps = 0 if isinstance(step.layer, Dense) else 2 * pe
     return Resources(round(luts), _bram36(words, pe * simd), dsps)
 
 
+def converter_resources(element_bits: int, lanes_in: int, lanes_out: int) -> Resources:
+    """Returns the estimate for a converter of widths: a multiplexer for each bit, over all places where a word may lie."""
+    if lanes_in == lanes_out:
+        return Resources(0, 0, 0)
+    lanes = lanes_in + lanes_out
+    return Resources(round(element_bits * lanes * lanes / gcd(lanes_in, lanes_out) / 8) + 20, 0, 0)
+
+
 def _bram36(depth: int, width: int) -> float:
     """Returns the block RAMs of a memory, each 36 Kbit of 72 bits at most, or half of one."""
-    halves = min(
-        -(-depth // rows) * -(-width // columns) for rows, columns in ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-    )
+    forms = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+    halves = min(-(-depth // rows) * -(-width // columns) for rows, columns in forms)
     return halves / 2

@@ -70,7 +70,9 @@ def fold_dense(name: str, weights: np.ndarray, function: Callable[[np.ndarray], 
     def fires(positions: np.ndarray) -> np.ndarray:
         values = function((low + unit * positions)[None])[0]
         if np.isnan(values).any():
-            raise ArtefactError(f"layer {name}, neuron {int(np.flatnonzero(np.isnan(values))[0])}: the activation is NaN; train again")
+            raise ArtefactError(
+                f"layer {name}, neuron {int(np.flatnonzero(np.isnan(values))[0])}: the activation is NaN; train again"
+            )
         return values >= 0
 
     outputs, last = len(weights), (high - low) // unit

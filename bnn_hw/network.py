@@ -18,7 +18,7 @@ import numpy as np
 
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["Dense", "Input", "Layer", "Network", "Scores", "Signal", "Step", "sum_range", "threshold_range"]
+__all__ = ["Dense", "Input", "Layer", "Network", "Scores", "Signal", "Step", "element_bits", "sum_range", "threshold_range"]
 
 Dtype: TypeAlias = Literal["bit", "uint8", "int8", "int32"]
 
@@ -170,6 +170,11 @@ class Network:
         return sum(layer.weights.size for layer in self.layers)
 
 
+def element_bits(signal: Signal) -> int:
+    """Returns the width of a signal's elements in bits."""
+    return {"bit": 1, "uint8": 8, "int8": 8, "int32": 32}[signal.dtype]
+
+
 def sum_range(signal: Signal) -> tuple[int, int]:
     """Returns the least and the greatest ``sum(w * x)`` over all weights of +1 and -1 and all inputs of `signal`."""
     if signal.dtype == "bit":
@@ -197,6 +202,8 @@ def _check_step(step: Step) -> None:
             f"layer {layer.name}: weights of shape {layer.weights.shape} take {inputs} inputs, "
             f"but what comes before gives {signal.size} (shape {signal.shape})"
         )
+    if threshold_range(signal)[1] > _INT32_MAX:
+        raise ArtefactError(f"layer {layer.name}: the sums of {inputs:,} {signal.dtype} inputs pass int32; take fewer inputs")
     match layer:
         case Dense():
             low, high = threshold_range(signal)

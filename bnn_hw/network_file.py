@@ -3,8 +3,9 @@
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
+import math
+import reprlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -50,8 +51,8 @@ def load_network(path: Path) -> Network:
     then the digest, the padding bits and all that `Network` itself checks. Raises `ArtefactError` naming the field.
     """
     try:
-        if os.path.getsize(path) > _MAX_FILE_BYTES:
-            raise ArtefactError(f"{path} is {os.path.getsize(path):,} bytes; a network file may have {_MAX_FILE_BYTES:,}")
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ArtefactError(f"a network file may have {_MAX_FILE_BYTES:,} bytes, not {path.stat().st_size:,}")
         with safe_open(path, framework="np") as file:
             return _read(file)
     except (OSError, SafetensorError) as error:
@@ -77,7 +78,10 @@ def _serialize(network: Network) -> tuple[str, dict[str, np.ndarray]]:
             case Scores():
                 tensors[f"{layer.name}.scale"] = layer.scale
                 tensors[f"{layer.name}.offset"] = layer.offset
-    return json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False), tensors
+    try:
+        return json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False), tensors
+    except (TypeError, ValueError, RecursionError) as error:  # all the rest is strings and integers
+        raise ArtefactError(f"provenance must be made of JSON values: {error}") from error
 
 
 def _describe(layer: Layer) -> dict[str, Any]:
@@ -105,17 +109,22 @@ def _read(file: Any) -> Network:
     version = _field(description, "version", int)
     if version != _VERSION:
         raise ArtefactError(f"version must be {_VERSION}, not {version}; this bnn_hw reads no other")
+    _check_known(description, ("version", "name", "input", "layers", "provenance"), "description")
     described = [_Described(index, value) for index, value in enumerate(_field(description, "layers", list))]
+    names = [layer.name for layer in described]
+    if len(set(names)) != len(names):
+        raise ArtefactError(f"layer names must differ, not {reprlib.repr(names)}")
     expected = {name: kind for layer in described for name, kind in layer.tensors()}
     _check_tensors(file, {**expected, _DIGEST: ("U8", [32])})
     tensors = {name: file.get_tensor(name) for name in expected}
     if file.get_tensor(_DIGEST).tobytes() != _digest(text, tensors):
         raise ArtefactError("sha256 does not agree with the content: the file is altered or damaged; fetch or export it again")
     input_ = _field(description, "input", dict)
+    _check_known(input_, ("shape", "dtype", "pixel_threshold"), "input")
     shape = _field(input_, "shape", list, "input.")
     return Network(
         _field(description, "name", str),
-        Input(tuple(shape), _field(input_, "dtype", str, "input."), input_.get("pixel_threshold")),  # type: ignore[arg-type]
+        Input(tuple(shape), _field(input_, "dtype", str, "input."), input_.get("pixel_threshold")),
         tuple(layer.make(tensors) for layer in described),
         _field(description, "provenance", dict) if "provenance" in description else {},
     )
@@ -127,13 +136,14 @@ class _Described:
     def __init__(self, index: int, value: object) -> None:
         place = f"layers[{index}]."
         if not isinstance(value, dict):
-            raise ArtefactError(f"layers[{index}] must be an object, not {value!r}")
+            raise ArtefactError(f"layers[{index}] must be an object, not {reprlib.repr(value)}")
         self.type = _field(value, "type", str, place)
         self.name = _field(value, "name", str, place)
         self.inputs = _field(value, "inputs", int, place)
         self.outputs = _field(value, "outputs", int, place)
         if self.type not in ("dense", "scores"):
-            raise ArtefactError(f"{place}type must be one of dense, scores, not {self.type!r}")
+            raise ArtefactError(f"{place}type must be one of dense, scores, not {reprlib.repr(self.type)}")
+        _check_known(value, ("type", "name", "inputs", "outputs"), f"layers[{index}]")
         if not (0 < self.inputs <= 1 << 26 and 0 < self.outputs <= 1 << 26):
             raise ArtefactError(f"{place}inputs and {place}outputs must be in 1..{1 << 26}, not {self.inputs} and {self.outputs}")
 
@@ -157,8 +167,16 @@ def _parse(text: str) -> dict[str, Any]:
     def refuse(constant: str) -> NoReturn:
         raise ValueError(f"{constant} is no JSON number")
 
+    def finite(digits: str) -> float:
+        return float(digits) if math.isfinite(float(digits)) else refuse(digits)
+
+    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError(f"the keys {reprlib.repr([key for key, _ in pairs])} must differ")
+        return dict(pairs)
+
     try:
-        value = json.loads(text, parse_constant=refuse)
+        value = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"metadata {NETWORK_FORMAT!r} must be JSON: {error}") from error
     if not isinstance(value, dict):
@@ -170,15 +188,21 @@ def _field(description: Mapping[str, Any], name: str, kind: type, place: str = "
     value = description.get(name)
     if not isinstance(value, kind) or isinstance(value, bool):
         names = {int: "an integer", str: "a string", list: "a list", dict: "an object"}
-        raise ArtefactError(f"{place}{name} must be {names[kind]}, not {value!r}")
+        raise ArtefactError(f"{place}{name} must be {names[kind]}, not {reprlib.repr(value)}")
     return value
+
+
+def _check_known(value: Mapping[str, Any], names: Collection[str], place: str) -> None:
+    unknown = [name for name in value if name not in names]
+    if unknown:
+        raise ArtefactError(f"{place} may have the fields {', '.join(names)}, not {reprlib.repr(unknown[0])}")
 
 
 def _check_tensors(file: Any, expected: Mapping[str, tuple[str, list[int]]]) -> None:
     present = set(file.keys())
     if present != set(expected):
         missing, extra = sorted(set(expected) - present), sorted(present - set(expected))
-        raise ArtefactError(f"tensors must be {', '.join(expected)}; missing: {missing or 'none'}, not expected: {extra or 'none'}")
+        raise ArtefactError(f"tensors must be those of the layers; missing: {missing or 'none'}, not expected: {extra or 'none'}")
     for name, (dtype, shape) in expected.items():
         tensor = file.get_slice(name)
         if tensor.get_dtype() != dtype or tensor.get_shape() != shape:

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
-from bnn_hw.estimate import Resources, layer_resources
-from bnn_hw.network import Network, Step
+from bnn_hw.estimate import Resources, converter_resources, layer_resources
+from bnn_hw.network import Layer, Network, Step, element_bits
 
-__all__ = ["STREAM_BITS", "LayerPlan", "Plan", "find_plan", "load_plan", "plan_json", "schedule_cycles"]
+__all__ = ["STREAM_BITS", "LayerPlan", "Plan", "find_plan", "input_cycles", "input_lanes", "layer_cycles", "load_plan", "plan_json"]
 
 STREAM_BITS: Final = 64  # the width of the accelerator's input stream
 _FORMAT: Final = "bnn_hw.plan"
@@ -44,7 +44,9 @@ class Plan:
         """Returns the plan if it is one for `network`; raises `ArtefactError` naming the layer if not."""
         names = [layer.name for layer in network.layers]
         if [layer.name for layer in self.layers] != names:
-            raise ArtefactError(f"plan must have the layers {', '.join(names)}, not {', '.join(layer.name for layer in self.layers)}")
+            raise ArtefactError(
+                f"plan must have the layers {', '.join(names)}, not {', '.join(layer.name for layer in self.layers)}"
+            )
         for layer, planned in zip(network.layers, self.layers, strict=True):
             outputs, inputs = layer.weights.shape
             if not (1 <= planned.pe <= outputs and 1 <= planned.simd <= inputs):
@@ -56,25 +58,32 @@ class Plan:
 
     def cycles(self, network: Network) -> int:
         """Returns the initiation interval: cycles from one image to the next."""
-        pairs = zip(network.layers, self.layers, strict=True)
-        layers = (schedule_cycles(*layer.weights.shape, planned.pe, planned.simd) for layer, planned in pairs)
+        layers = (layer_cycles(layer, planned) for layer, planned in zip(network.layers, self.layers, strict=True))
         return max(*layers, input_cycles(network), network.classes + 1)
 
     def resources(self, network: Network) -> Resources:
         """Returns the estimate for the whole accelerator."""
-        pairs = zip(network.steps(), self.layers, strict=True)
-        return sum((layer_resources(step, planned.pe, planned.simd) for step, planned in pairs), Resources(0, 0, 0))
+        total, lanes = Resources(0, 0, 0), input_lanes(network)
+        for step, planned in zip(network.steps(), self.layers, strict=True):
+            total += _with_converter(step, planned, lanes)
+            lanes = planned.pe
+        return total
 
 
-def schedule_cycles(outputs: int, inputs: int, pe: int, simd: int) -> int:
+def layer_cycles(layer: Layer, planned: LayerPlan) -> int:
     """Returns the cycles that a layer takes for an image."""
-    return -(-outputs // pe) * -(-inputs // simd)
+    outputs, inputs = layer.weights.shape
+    return -(-outputs // planned.pe) * -(-inputs // planned.simd)
 
 
 def input_cycles(network: Network) -> int:
     """Returns the words of `STREAM_BITS` bits that an image takes on the input stream, one a cycle."""
-    signal = network.input.signal
-    return -(-signal.size // (STREAM_BITS // (1 if signal.dtype == "bit" else 8)))
+    return -(-network.input.signal.size // input_lanes(network))
+
+
+def input_lanes(network: Network) -> int:
+    """Returns the elements of an image in a word of the input stream."""
+    return STREAM_BITS // element_bits(network.input.signal)
 
 
 def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
@@ -97,8 +106,8 @@ def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
             return plan
     least = plan.resources(network)
     raise ArtefactError(
-        f"{network.name} does not fit {board.name} even at one weight a cycle: about {least.luts:,} LUT and {least.bram36:g} BRAM36 "
-        f"of {board.luts:,} and {board.bram36}; take a larger board or a smaller network"
+        f"{network.name} does not fit {board.name} even at one weight a cycle: about {least.luts:,} LUT and "
+        f"{least.bram36:g} BRAM36 of {board.luts:,} and {board.bram36}; take a larger board or a smaller network"
     )
 
 
@@ -129,7 +138,7 @@ def plan_json(plan: Plan, network: Network) -> str:
                 **vars(planned),
                 "outputs": outputs,
                 "inputs": inputs,
-                "cycles": schedule_cycles(outputs, inputs, planned.pe, planned.simd),
+                "cycles": layer_cycles(step.layer, planned),
                 "weight_bits": outputs * inputs,
                 "estimate": vars(layer_resources(step, planned.pe, planned.simd)),
             }
@@ -151,7 +160,7 @@ def _targets(fastest: int, network: Network) -> Iterator[int]:
 def _cheapest(network: Network, cycles: int) -> Plan:
     """Returns the plan with the fewest LUTs, layer by layer, that takes at most `cycles` an image."""
     layers: list[LayerPlan] = []
-    lanes = STREAM_BITS if network.input.dtype == "bit" else STREAM_BITS // 8  # elements a word of what comes before
+    lanes = input_lanes(network)
     for step in network.steps():
         layer = _cheapest_layer(step, cycles, lanes)
         layers.append(layer)
@@ -163,9 +172,8 @@ def _cheapest_layer(step: Step, cycles: int, lanes: int) -> LayerPlan:
     outputs, inputs = step.layer.weights.shape
 
     def cost(candidate: LayerPlan) -> tuple[float, float, int]:
-        resources = layer_resources(step, candidate.pe, candidate.simd)
-        uneven = candidate.simd % lanes and lanes % candidate.simd  # a converter between them shifts by single elements
-        return resources.luts + (lanes + candidate.simd) * (4 if uneven else 1), resources.bram36, candidate.pe
+        resources = _with_converter(step, candidate, lanes)
+        return resources.luts, resources.bram36, candidate.pe
 
     candidates = []
     for simd in _sizes(inputs):
@@ -173,6 +181,12 @@ def _cheapest_layer(step: Step, cycles: int, lanes: int) -> LayerPlan:
         if neuron_folds:
             candidates.append(LayerPlan(step.layer.name, -(-outputs // neuron_folds), simd))
     return min(candidates, key=cost)
+
+
+def _with_converter(step: Step, planned: LayerPlan, lanes: int) -> Resources:
+    """Returns the estimate for a layer and the converter from words of `lanes` elements before it."""
+    converter = converter_resources(element_bits(step.input), lanes, planned.simd)
+    return converter + layer_resources(step, planned.pe, planned.simd)
 
 
 def _sizes(count: int) -> list[int]:

@@ -86,9 +86,7 @@ def _unit(step: Step, planned: LayerPlan) -> MatrixVectorUnit:
         case Scores(scale=scale, offset=offset):
             factor = scale.astype(np.int64) * (2 if bits else 1)
             constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
-            finish = ScaleOffset(
-                sum_shape, _score_shape(step), _groups(factor, planned.pe, 0), _groups(constant, planned.pe, 0)
-            )
+            finish = ScaleOffset(sum_shape, _score_shape(step), _groups(factor, planned.pe, 0), _groups(constant, planned.pe, 0))
     words = weight_words(layer.weights, planned.pe, planned.simd)
     return MatrixVectorUnit(element, words, inputs=inputs, outputs=outputs, pe=planned.pe, simd=planned.simd, finish=finish)
 

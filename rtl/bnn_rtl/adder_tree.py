@@ -44,7 +44,9 @@ class AdderTree(Component):
             odd = terms[len(terms) // 2 * 2 :]
             terms = [a + b for a, b in zip(terms[0::2], terms[1::2], strict=False)] + odd
             if level % _LEVELS_PER_STAGE == 0 and level != self._levels:
-                registers = [Signal(term.shape(), name=f"stage{level}_{index}", reset_less=True) for index, term in enumerate(terms)]
+                registers = [
+                    Signal(term.shape(), name=f"stage{level}_{index}", reset_less=True) for index, term in enumerate(terms)
+                ]
                 m.d.sync += [register.eq(term) for register, term in zip(registers, terms, strict=True)]
                 terms = registers
         total = Signal(self.o.shape(), reset_less=True)

@@ -14,9 +14,7 @@ class AxiStreamSignature(wiring.Signature):
     """The signals of AXI4-Stream, as the master sees them (AMBA AXI-Stream specification, IHI 0051)."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(
-            {"tdata": Out(width), "tkeep": Out(width // 8), "tlast": Out(1), "tvalid": Out(1), "tready": In(1)}
-        )
+        super().__init__({"tdata": Out(width), "tkeep": Out(width // 8), "tlast": Out(1), "tvalid": Out(1), "tready": In(1)})
 
 
 class ImageReceiver(Component):
@@ -71,7 +69,9 @@ class ImageReceiver(Component):
         ]
         used = self._image_bits - (words - 1) * self._width  # bits of the image in its last word
         image_mask = Mux(last_word, Const((1 << used) - 1, self._width), Const((1 << self._width) - 1, self._width))
-        needed = Mux(last_word, Const((1 << -(-used // 8)) - 1, self._width // 8), Const((1 << self._width // 8) - 1, self._width // 8))
+        needed = Mux(
+            last_word, Const((1 << -(-used // 8)) - 1, self._width // 8), Const((1 << self._width // 8) - 1, self._width // 8)
+        )
         kept = Cat(bit.replicate(8) for bit in bus.tkeep)
         m.d.comb += self.o.payload.eq(Mux(fill, 0, bus.tdata & kept & image_mask))
         with m.If(do_word):

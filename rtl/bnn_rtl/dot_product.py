@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dot products with binary weights: XNOR and popcount on bits, conditional complement and sum on 8-bit integers."""
 
+from functools import cache
 from typing import TypeAlias
 
 from amaranth.hdl import Cat, Module, Mux, Shape, signed, unsigned
@@ -88,6 +89,7 @@ def dot_shape(element: Shape, lanes: int) -> Shape:
     return sum_shape(element if element.width == 1 else _operand_shape(element), lanes)
 
 
+@cache
 def dot_product(element: Shape, lanes: int) -> DotProduct:
-    """Returns the dot product for inputs of `element`: bits or 8-bit integers."""
+    """Returns the dot product for inputs of `element`, bits or 8-bit integers; equal ones are one component."""
     return XnorPopcount(lanes) if element.width == 1 else SignedSum(element, lanes)

@@ -54,7 +54,9 @@ class MatrixVectorUnit(Component):
     `dot`: the dot product, of which the unit holds `pe` instances; its Verilog is emitted once beside the unit's.
     """
 
-    def __init__(self, element: Shape, weights: Sequence[int], *, inputs: int, outputs: int, pe: int, simd: int, finish: Finish) -> None:
+    def __init__(
+        self, element: Shape, weights: Sequence[int], *, inputs: int, outputs: int, pe: int, simd: int, finish: Finish
+    ) -> None:
         self._weights, self._finish = weights, finish
         self._pe, self._simd = pe, simd
         self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, simd)
@@ -78,13 +80,13 @@ class MatrixVectorUnit(Component):
         m.submodules.results = results = SyncFIFO(width=len(self._finish.o), depth=depth)
 
         issue, first_word, last_word = Signal(), Signal(), Signal()
-        credits = Signal(range(depth + 1), init=depth)  # results that the output buffer can still take
+        room = Signal(range(depth + 1), init=depth)  # results that the output buffer can still take
         take, spend = Signal(), Signal()
         m.d.comb += [take.eq(results.r_en & results.r_rdy), spend.eq(issue & last_word)]
-        m.d.sync += credits.eq(credits + take - spend)
+        m.d.sync += room.eq(room + take - spend)
 
         x, word_ready = self._input_buffer(m, issue, first_word, last_word)
-        m.d.comb += issue.eq(word_ready & (~last_word | (credits != 0)))
+        m.d.comb += issue.eq(word_ready & (~last_word | (room != 0)))
         w = self._weight_memory(m, issue)
         done, sums = self._accumulate(m, x, w, issue, first_word, last_word)
 

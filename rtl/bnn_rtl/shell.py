@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The AXI shell: the accelerator as a block design takes it."""
 
-
 from amaranth.hdl import ClockDomain, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
@@ -115,7 +114,11 @@ class Shell(Component):
             m.d.sync += packet_images.eq(merge_strobed(packet_images, slave.write_data, slave.write_strobe))
 
         status = Signal(4)
-        faults = {Status.EARLY_LAST: receiver.early_last, Status.MISSING_LAST: receiver.missing_last, Status.NULL_BYTE: receiver.null_byte}
+        faults = {
+            Status.EARLY_LAST: receiver.early_last,
+            Status.MISSING_LAST: receiver.missing_last,
+            Status.NULL_BYTE: receiver.null_byte,
+        }
         for flag, fault in faults.items():
             bit = status[flag.bit_length() - 1]
             with m.If(do_write[Register.STATUS] & slave.write_strobe[0] & (slave.write_data & flag).any()):

@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The generated Verilog, compiled by Verilator with a plain C++ harness, as fast as a processor runs it."""
 
-import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,8 +21,8 @@ from bnn_hw.tools import cxx_compiler, run_tool, verilator
 
 __all__ = ["Recording", "Simulation", "compile_simulation", "stream_words"]
 
-_CXX_FLAGS: Final = ("-O2", "-march=native", "-std=c++20", "-DVERILATOR=1", "-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DVM_SC=0")
-_SOURCES: Final = ("verilated.cpp", "verilated_threads.cpp")
+_CXX_FLAGS: Final = ("-march=native", "-std=c++20", "-DVERILATOR=1", "-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DVM_SC=0")
+_RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +87,7 @@ class Simulation:
         (folder / "input.bin").write_bytes(stream_words(inputs).tobytes())
         results = self.network.classes + 1
         arguments = [str(len(inputs)), str(input_cycles(self.network)), str(results), str(seed)]
-        printed = run_tool([(self.folder / "harness").resolve(), *arguments], folder, folder / "harness.log")
+        printed = run_tool([self.folder.resolve() / "harness", *arguments], folder, folder / "harness.log")
         words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
         return Recording(
             tuple(self._tap(folder, index) for index in range(len(self.network.layers) - 1)),
@@ -119,27 +117,17 @@ def stream_words(inputs: np.ndarray) -> np.ndarray:
     return padded.view("<u8")
 
 
-def compile_simulation(verilog: Path, top: str, network: Network, plan: Plan, folder: Path) -> Simulation:
-    """Compiles the accelerator's Verilog with the harness into `folder`.
+def compile_simulation(verilog: str, top: str, network: Network, plan: Plan, folder: Path) -> Simulation:
+    """Compiles the accelerator's Verilog, module `top`, with the harness in `folder`, which is empty.
 
-    Raises `ToolError` when Verilator or a C++ compiler is missing or fails. What is there already of the same Verilog
-    is used again.
+    Raises `ToolError` when Verilator or a C++ compiler is missing or fails.
     """
-    source = verilog.read_bytes()
-    harness = files("bnn_rtl").joinpath("harness.cpp").read_bytes()
     testbench, taps = _testbench(top, network, plan)
-    compiler = cxx_compiler()
-    identity = hashlib.sha256(b"\0".join([source, harness, testbench.encode(), " ".join(compiler).encode()])).hexdigest()
-    stamp = folder / "identity"
-    if not (stamp.exists() and stamp.read_text() == identity):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / "design.v").write_bytes(source)
-        (folder / "testbench.v").write_text(testbench)
-        (folder / "taps.h").write_text(taps)
-        (folder / "harness.cpp").write_bytes(harness)
-        _compile(folder, compiler)
-        stamp.write_text(identity)
+    (folder / "design.v").write_text(verilog)
+    (folder / "testbench.v").write_text(testbench)
+    (folder / "taps.h").write_text(taps)
+    (folder / "harness.cpp").write_bytes(files("bnn_rtl").joinpath("harness.cpp").read_bytes())
+    _compile(folder, cxx_compiler())
     return Simulation(folder, network, plan)
 
 
@@ -147,30 +135,33 @@ def _compile(folder: Path, compiler: Sequence[str]) -> None:
     root = verilator()
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     flags = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "10000", "-Wno-fatal"]
-    command = [root / "bin" / "verilator_bin", *flags, "--top-module", "testbench", "--Mdir", "cpp", "testbench.v", "design.v"]
+    inputs = ["--top-module", "testbench", "--Mdir", "cpp", "testbench.v", "design.v"]
+    command = [str(root / "bin" / "verilator_bin"), *flags, *inputs]
     run_tool(command, folder, folder / "verilator.log", environment)
     generated = sorted((folder / "cpp").glob("*.cpp"))
-    sources = [*generated, folder / "harness.cpp", *(root / "include" / source for source in _SOURCES)]
-    includes = [f"-I{path}" for path in (folder.resolve(), folder.resolve() / "cpp", root / "include", root / "include" / "vltstd")]
-    objects = folder / "objects"
-    objects.mkdir()
+    hot = [source for source in generated if "root__" in source.name and "Slow" not in source.name]
+    # What runs once, or little, is one file, so that the headers are read once, and hardly optimized: half the time.
+    cold = [folder / "harness.cpp", *(root / "include" / name for name in _RUNTIME), *(set(generated) - set(hot))]
+    (folder / "cold.cpp").write_text("".join(f'#include "{source.resolve()}"\n' for source in sorted(cold)))
+    includes = [f"-I{path.resolve()}" for path in (folder, folder / "cpp", root / "include", root / "include" / "vltstd")]
 
-    def compile_one(source: Path) -> Path:
-        target = (objects / source.stem).with_suffix(".o").resolve()
-        command = [*compiler, *_CXX_FLAGS, *includes, "-c", str(source.resolve()), "-o", str(target)]
+    def compile_one(source: Path) -> str:
+        target = str(source.resolve().with_suffix(".o"))
+        optimization = "-O2" if source in hot else "-O1"
+        command = [*compiler, optimization, *_CXX_FLAGS, *includes, "-c", str(source.resolve()), "-o", target]
         run_tool(command, folder, folder / f"{source.stem}.log")
         return target
 
-    # The largest first, so that no core is left waiting for one at the end.
-    sources.sort(key=lambda source: source.stat().st_size, reverse=True)
+    hot.sort(key=lambda source: source.stat().st_size, reverse=True)  # so that no core waits for a large one at the end
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        compiled = list(pool.map(compile_one, sources))
-    run_tool([*compiler, *map(str, compiled), "-o", "harness", "-lpthread"], folder, folder / "link.log")
+        objects = list(pool.map(compile_one, [folder / "cold.cpp", *hot]))
+    run_tool([*compiler, *objects, "-o", "harness", "-lpthread"], folder, folder / "link.log")
 
 
 def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
     """Returns a Verilog module around `top` that shows each layer's output stream, and a C++ header that lists them."""
-    taps = [(i, layer.name, planned.pe) for i, (layer, planned) in enumerate(zip(network.layers, plan.layers, strict=True)) if not isinstance(layer, Scores)]
+    pairs = enumerate(zip(network.layers, plan.layers, strict=True))
+    taps = [(index, layer.name, planned.pe) for index, (layer, planned) in pairs if not isinstance(layer, Scores)]
     ports, wires = [], []
     for index, name, pe in taps:
         path = f"dut.core.accelerator.\\{name} "

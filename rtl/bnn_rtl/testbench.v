@@ -12,7 +12,7 @@ module testbench(
   output m_axis_tvalid,
   input m_axis_tready@TAP_PORTS@
 );
-  @TOP@ dut (
+  \@TOP@ dut (
     .aclk(aclk),
     .aresetn(aresetn),
     .s_axis_tdata(s_axis_tdata),

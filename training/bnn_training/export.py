@@ -2,7 +2,8 @@
 """Export: a trained network in eval mode becomes an integer `Network`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ from bnn_hw import golden
 from bnn_hw.datasets import Split
 from bnn_hw.fold import BatchNorm, fold_dense, fold_scores
 from bnn_hw.network import Dense, Input, Network, Scores, Signal
+from bnn_training.checkpoint import load_checkpoint, load_network
 from bnn_training.network import BinaryBlock, BinaryMlp
 
-__all__ = ["Agreement", "compare", "export_network", "float_scores"]
+__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def export_network(name: str, network: BinaryMlp, input_: Input, provenance: Map
     undefined.
     """
     network = network.eval()
-    *hidden, last = network.blocks
+    *hidden, last = network.stages
     layers: list[Dense | Scores] = []
     signal = input_.signal
     for index, block in enumerate(hidden, 1):
@@ -62,14 +64,52 @@ def compare(network: BinaryMlp, folded: Network, split: Split) -> Agreement:
     trained = float_scores(network, inputs).argmax(axis=1)
     integer = golden.classify(folded, inputs)
     return Agreement(
-        len(inputs), float((trained == split.labels).mean()), float((integer == split.labels).mean()), int((trained != integer).sum())
+        len(inputs),
+        float((trained == split.labels).mean()),
+        float((integer == split.labels).mean()),
+        int((trained != integer).sum()),
     )
+
+
+def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, Agreement | None]:
+    """Folds a checkpoint; with `test` images, measures the folded network against the trained one on them.
+
+    The network's provenance says how it was trained and, where it was measured, how well it does.
+    """
+    checkpoint = load_checkpoint(path)
+    recipe = checkpoint.recipe
+    trained = load_network(checkpoint)
+    provenance = {
+        "dataset": recipe.dataset,
+        "recipe": asdict(recipe),
+        "epoch": checkpoint.epoch,
+        "validation_accuracy": checkpoint.best_validation,
+        "torch": torch.__version__.split("+")[0],
+    }
+    input_ = Input(checkpoint.input_shape, "bit", recipe.pixel_threshold)
+    folded = export_network(recipe.name, trained, input_, provenance)
+    if test is None:
+        return folded, None
+    agreement = compare(trained, folded, test)
+    measured = {
+        "test_images": agreement.images,
+        "test_accuracy": agreement.folded_accuracy,
+        "differing_decisions": agreement.differing_decisions,
+    }
+    return replace(folded, provenance={**provenance, **measured}), agreement
 
 
 def _batch_norm(block: BinaryBlock, name: str) -> BatchNorm:
     norm = block.normalize
-    tensors = (norm.running_mean, norm.running_var, norm.weight, norm.bias)
-    batch_norm = BatchNorm(*(tensor.detach().numpy() for tensor in tensors), epsilon=norm.eps)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    batch_norm = BatchNorm(
+        mean=norm.running_mean.numpy(),
+        variance=norm.running_var.numpy(),
+        gamma=norm.weight.detach().numpy(),
+        beta=norm.bias.detach().numpy(),
+        epsilon=norm.eps,
+    )
     batch_norm.check(name)
     return batch_norm
 

@@ -2,6 +2,7 @@
 """Binarized networks as PyTorch modules."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -43,11 +44,16 @@ class BinaryMlp(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(
             BinaryBlock(BinaryLinear(inputs, outputs, product_dtype), nn.BatchNorm1d(outputs, eps=epsilon, momentum=0.1))
-            for inputs, outputs in zip(widths[:-1], widths[1:], strict=True)
+            for inputs, outputs in pairwise(widths)
         )
 
+    @property
+    def stages(self) -> list[BinaryBlock]:
+        """The blocks, in order."""
+        return [block for block in self.blocks if isinstance(block, BinaryBlock)]
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        *hidden, last = self.blocks
+        *hidden, last = self.stages
         for block in hidden:
             x = sign(block(x))
         return last(x)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The recipes of the packaged models, as frozen values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from bnn_training.augment import AffineRange
@@ -20,7 +20,7 @@ class Recipe:
     batch: int = 100
     learning_rate: float = 1e-3  # of biases and batch norm; weights get it times the papers' scale; cosine decay to 0
     pixel_threshold: int = 128  # pixels from here on are +1
-    augmentation: AffineRange = AffineRange()
+    augmentation: AffineRange = field(default_factory=AffineRange)
     validation: int = 5000  # the last training images, held out to choose the epoch
     bfloat16: bool = True  # multiply training products in bfloat16
     seed: int = 1

@@ -135,7 +135,10 @@ def _run_epoch(training: _Training, epoch: int, on_step: Callable[[int, int, int
         scores = network(_to_inputs(images, recipe.pixel_threshold))
         loss = squared_hinge(scores, training.labels[indices])
         if not math.isfinite(loss.item()):
-            raise ArtefactError(f"loss became {loss.item()} in epoch {epoch + 1}, step {step + 1}; the last good checkpoint is kept")
+            where = f"epoch {epoch + 1}, step {step + 1}"
+            raise ArtefactError(
+                f"loss became {loss.item()} in {where}; the last good checkpoint is kept, try a lower learning rate"
+            )
         training.optimizer.zero_grad()
         loss.backward()
         training.optimizer.step()

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: each command a thin line over a library call."""
+
+import signal
+import sys
+
+import click
+
+from bnn_hw import __version__
+from bnn_hw.cli.build import build, verify
+from bnn_hw.cli.catalogue import boards, doctor, infer, models
+from bnn_hw.cli.show import console
+from bnn_hw.cli.train import export, train
+from bnn_hw.errors import BnnHwError
+
+__all__ = ["app", "main"]
+
+_USAGE = 1
+_INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="bnn_hw")
+def app() -> None:
+    """Binarized neural networks from PyTorch to verified FPGA hardware.
+
+    \b
+    bnn_hw build --model mnist          packaged network to verified Verilog
+    bnn_hw verify build/mnist-pynq-z2   its Verilog against the golden model again
+    bnn_hw train --model mnist          the network itself, from the data
+    """
+
+
+for command in (build, verify, train, export, infer, models, boards, doctor):
+    app.add_command(command)
+
+
+def main() -> None:
+    """Runs the command line and leaves with the exit code of what went wrong, if anything did."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a terminated build cleans up as an interrupted one
+    try:
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(_USAGE)
+    except (click.Abort, KeyboardInterrupt):
+        console.print("[red]interrupted[/red]")
+        sys.exit(_INTERRUPTED)
+    except BnnHwError as error:
+        click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
+        sys.exit(error.exit_code)

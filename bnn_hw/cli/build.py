@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bnn_hw build` and `bnn_hw verify`."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+
+from bnn_hw.boards import find_board
+from bnn_hw.build import BuildResult
+from bnn_hw.build import build as make_build
+from bnn_hw.cli.model import fold_checkpoint
+from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, table
+from bnn_hw.datasets import load_dataset
+from bnn_hw.errors import ArtefactError, UsageError
+from bnn_hw.network import Network
+from bnn_hw.packaged import find_model
+from bnn_hw.plan import find_plan, layer_cycles, load_plan
+from bnn_hw.verify import verify_build
+
+__all__ = ["build", "verify"]
+
+
+@click.command()
+@click.option("--model", required=True, help="A packaged network (see `bnn_hw models`), a network file or a checkpoint.")
+@click.option("--board", "board_name", default="pynq-z2", show_default=True, help="The board (see `bnn_hw boards`).")
+@click.option("--out", type=click.Path(path_type=Path), help="The build's folder; build/<model>-<board> without it.")
+@click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="A plan.json, as a build writes it, edited.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Images/s to reach with the fewest LUTs.")
+@click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")
+@json_option
+def build(
+    model: str, board_name: str, out: Path | None, plan_path: Path | None, fps: float | None, verified: bool, as_json: bool
+) -> None:
+    """Make verified Verilog from a network.
+
+    Without --plan and --fps the plan is the fastest that the board has room for.
+
+    \b
+    bnn_hw build --model mnist
+    bnn_hw build --model mnist-small --board zcu104 --fps 1e6
+    bnn_hw build --model network.safetensors --plan plan.json --out build/mine
+    """
+    if plan_path is not None and fps is not None:
+        raise UsageError("--plan and --fps exclude each other: a plan already says how fast it is")
+    board = find_board(board_name)
+    network = find_model(model, fold_checkpoint)
+    plan = load_plan(plan_path, network) if plan_path is not None else find_plan(network, board, fps)
+    folder = out if out is not None else Path("build") / f"{network.name}-{board.name}"
+    with console.status(f"building {network.name}") as status:
+        result = make_build(
+            network, board, plan, folder, verify=verified, on_step=lambda step: status.update(f"{network.name}: {step}")
+        )
+    (print_json(_summary(result)) if as_json else _show(result))
+
+
+def _summary(result: BuildResult) -> dict[str, object]:
+    manifest = result.manifest
+    return {
+        "folder": str(result.folder),
+        "network": result.network.name,
+        "network_sha256": manifest.network_sha256,
+        "board": manifest.board,
+        "cycles_per_image": manifest.cycles_per_image,
+        "images_per_s": manifest.clock_mhz * 1e6 / manifest.cycles_per_image,
+        "weight_bits": result.network.weight_bits,
+        "estimate": asdict(result.plan.resources(result.network)),
+        "verification": asdict(result.verification) if result.verification else None,
+        "test_accuracy": result.network.provenance.get("test_accuracy"),
+        "vector_accuracy": result.vector_accuracy,
+    }
+
+
+def _show(result: BuildResult) -> None:
+    network, manifest, verification = result.network, result.manifest, result.verification
+    rows = [
+        (
+            layer.name,
+            *reversed(layer.weights.shape),
+            planned.pe,
+            planned.simd,
+            layer_cycles(layer, planned),
+            f"{layer.weights.size:,}",
+        )
+        for layer, planned in zip(network.layers, result.plan.layers, strict=True)
+    ]
+    table(f"{network.name} on {manifest.board}", ("layer", "inputs", "outputs", "PE", "SIMD", "cycles", "weight bits"), rows)
+    resources = result.plan.resources(network)
+    images_per_s = manifest.clock_mhz * 1e6 / manifest.cycles_per_image
+    facts = {
+        "accuracy": f"{percent(network.provenance.get('test_accuracy'))} of test set, {percent(result.vector_accuracy)} of vectors",
+        "speed": f"{manifest.cycles_per_image} cycles an image: {images_per_s:,.0f} images/s at {manifest.clock_mhz} MHz",
+        "weights": f"{network.weight_bits:,} bits",
+        "estimate": f"{resources.luts:,} LUT, {resources.bram36:g} BRAM36, {resources.dsps} DSP",
+        "verified": f"{verification.images} images, every layer's bits and every score equal; "
+        f"{verification.measured_cycles:.1f} cycles an image measured"
+        if verification
+        else "no (--no-verify)",
+        "build": str(result.folder),
+    }
+    table("", ("", ""), list(facts.items()))
+
+
+@click.command()
+@click.argument("build_folder", metavar="BUILD", type=click.Path(path_type=Path))
+@click.option("--images", default="vectors", show_default=True, help="vectors, all, or how many test images of the data set.")
+@data_option
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Other than 0: streams idle and push back at random.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    show_default=True,
+    help="Simulations that share the images.",
+)
+@json_option
+def verify(build_folder: Path, images: str, data: Path | None, seed: int, processes: int, as_json: bool) -> None:
+    """Run images through a build's Verilog and compare every bit with the golden model.
+
+    \b
+    bnn_hw verify build/mnist-pynq-z2
+    bnn_hw verify build/mnist-pynq-z2 --images all --data DIR
+    bnn_hw verify build/mnist-pynq-z2 --images 500 --seed 7
+    """
+    if images not in ("vectors", "all") and not (images.isdigit() and int(images) > 0):
+        raise UsageError(f"--images must be vectors, all or a number from 1 on, not {images!r}")
+    with console.status(f"verifying {build_folder}"):
+        verification = verify_build(build_folder, _test_images(images, data), seed=seed, processes=processes)
+    if as_json:
+        print_json(asdict(verification))
+        return
+    rows = [
+        ("images", f"{verification.images:,}: every layer's bits and every score equal"),
+        ("cycles an image", f"{verification.measured_cycles:.2f} measured, {verification.planned_cycles} planned"),
+        ("simulated images/s", f"{verification.simulated_images_per_s:,.0f}"),
+    ]
+    table(str(build_folder), ("", ""), rows)
+
+
+def _test_images(images: str, data: Path | None) -> Callable[[Network], np.ndarray] | None:
+    if images == "vectors":
+        return None
+
+    def load(network: Network) -> np.ndarray:
+        name = network.provenance.get("dataset")
+        if not isinstance(name, str):
+            raise ArtefactError(f"{network.name} does not say which data set it is for; verify it with --images vectors")
+        test = load_dataset(name, data, cache_folder()).test.images
+        return test if images == "all" else test[: int(images)]
+
+    return load

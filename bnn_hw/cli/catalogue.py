@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`bnn_hw models`, `boards`, `doctor` and `infer`."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from bnn_hw import golden
+from bnn_hw.boards import BOARDS
+from bnn_hw.cli.model import fold_checkpoint
+from bnn_hw.cli.show import json_option, percent, print_json, table
+from bnn_hw.datasets import read_idx
+from bnn_hw.errors import ArtefactError
+from bnn_hw.network import Network
+from bnn_hw.network_file import network_bytes
+from bnn_hw.packaged import find_model, packaged_models, packaged_network, packaged_test_images
+from bnn_hw.tools import TOOLS
+
+__all__ = ["boards", "doctor", "infer", "models"]
+
+_MODEL_LICENCE = "Apache-2.0"
+
+
+@click.command()
+@json_option
+def models(as_json: bool) -> None:
+    """List the packaged networks."""
+    rows = [_describe(packaged_network(name)) for name in packaged_models()]
+    if as_json:
+        print_json(rows)
+        return
+    shown = [
+        (
+            row["name"],
+            row["layers"],
+            percent(row["test_accuracy"]),
+            f"{row['weight_bits']:,}",
+            f"{row['file_bytes']:,}",
+            row["licence"],
+        )
+        for row in rows
+    ]
+    table("packaged networks", ("model", "layers", "test accuracy", "weight bits", "file bytes", "licence"), shown)
+
+
+def _describe(network: Network) -> dict[str, Any]:
+    widths = [network.input.signal.size, *(layer.weights.shape[0] for layer in network.layers)]
+    return {
+        "name": network.name,
+        "layers": "-".join(map(str, widths)),
+        "input": network.input.dtype,
+        "test_accuracy": network.provenance.get("test_accuracy"),
+        "weight_bits": network.weight_bits,
+        "file_bytes": len(network_bytes(network)),
+        "licence": _MODEL_LICENCE,
+    }
+
+
+@click.command()
+@json_option
+def boards(as_json: bool) -> None:
+    """List the boards."""
+    if as_json:
+        print_json([asdict(board) for board in BOARDS.values()])
+        return
+    rows = [(board.name, board.part, board.clock_mhz, f"{board.luts:,}", board.bram36, board.dsps) for board in BOARDS.values()]
+    table("boards", ("board", "part", "MHz", "LUT", "BRAM36", "DSP"), rows)
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Name every outside tool: whether it is there, what it is for, how to get it."""
+    found = [(tool, tool.find()) for tool in TOOLS]
+    if as_json:
+        print_json([{"name": t.name, "found": place, "purpose": t.purpose, "install": t.install} for t, place in found])
+        return
+    rows = [(tool.name, place or "absent", tool.purpose, "" if place else tool.install) for tool, place in found]
+    table("outside tools", ("tool", "found", "which", "get it with"), rows)
+
+
+@click.command()
+@click.option("--model", required=True, help="A packaged network, a network file or a checkpoint.")
+@click.option("--images", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A .npy or IDX file of images.")
+@json_option
+def infer(model: str, images: Path | None, as_json: bool) -> None:
+    """Classify images with the golden model; without --images, the packaged test images.
+
+    \b
+    bnn_hw infer --model mnist
+    bnn_hw infer --model mnist --images t10k-images-idx3-ubyte.gz --json
+    """
+    network = find_model(model, fold_checkpoint)
+    pixels, labels = _images(network, images)
+    scores = golden.scores(network, pixels)
+    classes = scores.argmax(axis=1)
+    accuracy = None if labels is None else float((classes == labels).mean())
+    if as_json:
+        print_json({"network": network.name, "classes": classes.tolist(), "scores": scores.tolist(), "accuracy": accuracy})
+        return
+    counts = np.bincount(classes, minlength=network.classes)
+    title = f"{network.name}: {len(classes):,} images" + ("" if accuracy is None else f", {percent(accuracy)} right")
+    table(title, ("class", "images"), list(enumerate(counts.tolist())))
+
+
+def _images(network: Network, path: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
+    if path is None:
+        packaged = packaged_test_images(str(network.provenance.get("dataset")))
+        if packaged is None:
+            raise ArtefactError(f"no test images are packaged for {network.name}; name a file with --images")
+        return packaged.images, packaged.labels
+    if path.suffix != ".npy":
+        return read_idx(path), None
+    try:
+        return np.load(path, allow_pickle=False), None
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path} is no .npy file of numbers: {error}") from error

@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What several commands do with a model that the user names."""
+
+from pathlib import Path
+
+from bnn_hw.network import Network
+from bnn_hw.tools import require_package
+
+__all__ = ["fold_checkpoint"]
+
+
+def fold_checkpoint(path: Path) -> Network:
+    """Returns the folded network of a checkpoint. Raises `ToolError` where torch is not installed."""
+    require_package("torch", "train", "folds checkpoints")
+    from bnn_training.export import export_checkpoint
+
+    return export_checkpoint(path)[0]

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands show: tables and progress for people, JSON for machines."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["cache_folder", "console", "data_option", "json_option", "percent", "print_json", "table"]
+
+console: Final = Console(stderr=True)  # progress and messages
+_output: Final = Console()  # results
+
+json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+data_option: Final = click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="BNN_HW_DATA",
+    show_envvar=True,
+    help="Folder of the data set's official files. Without it they are downloaded.",
+)
+
+
+def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Prints a result for machines."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a result for people; numbers are set right."""
+    result = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        numeric = all(str(row[index])[:1].isdigit() for row in rows)
+        result.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*(Text(str(cell)) for cell in row))  # Text, so that brackets are no markup
+    _output.print(result)
+
+
+def percent(share: float | None) -> str:
+    """Returns a share of 0 to 1 as text."""
+    return "unknown" if share is None else f"{100 * share:.2f} %"
+
+
+def cache_folder() -> Path:
+    """Returns where downloads are kept."""
+    return Path(click.get_app_dir("bnn_hw"))

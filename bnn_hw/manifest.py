@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manifest of a build: the contract between those who make a build and those who use it."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bnn_hw.errors import ArtefactError
+
+__all__ = ["MANIFEST", "Manifest", "is_build", "read_manifest", "seal"]
+
+MANIFEST: Final = "manifest.json"
+_FORMAT: Final = "bnn_hw.build"
+_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a build is. `files` gives the SHA-256 of every file but the manifest, by path from the build's folder."""
+
+    name: str
+    top: str  # the Verilog module
+    board: str
+    part: str
+    clock_mhz: int
+    network_sha256: str  # the identity that the accelerator's registers carry
+    cycles_per_image: int
+    verified_images: int  # 0: not verified
+    ports: Mapping[str, Any]
+    tools: Mapping[str, str]
+    files: Mapping[str, str]
+
+
+def seal(folder: Path, **facts: Any) -> Manifest:
+    """Writes the manifest of a finished build, last of all its files, and returns it."""
+    manifest = Manifest(**facts, files=_digests(folder))
+    description = {"format": _FORMAT, "version": _VERSION, **asdict(manifest)}
+    (folder / MANIFEST).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
+    return manifest
+
+
+def is_build(folder: Path) -> bool:
+    """Returns whether `folder` holds a build, of whatever version."""
+    try:
+        return json.loads((folder / MANIFEST).read_text())["format"] == _FORMAT
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads a build's manifest and checks every file against it.
+
+    Raises `ArtefactError` when the folder is no build, of another version, or altered.
+    """
+    if not is_build(folder):
+        raise ArtefactError(f"{folder} is no build; `bnn_hw build` makes one")
+    description = json.loads((folder / MANIFEST).read_text())
+    if description.pop("format") != _FORMAT or description.pop("version", None) != _VERSION:
+        raise ArtefactError(f"{folder}: the manifest must be of version {_VERSION}; build again with this bnn_hw")
+    try:
+        manifest = Manifest(**description)
+    except TypeError as error:
+        raise ArtefactError(f"{folder / MANIFEST} does not have the fields of version {_VERSION}: {error}; build again") from error
+    found = _digests(folder)
+    wrong = sorted(name for name in found.keys() | manifest.files.keys() if found.get(name) != manifest.files.get(name))
+    if wrong:
+        raise ArtefactError(f"{folder}: {wrong[0]} is not as the manifest has it ({len(wrong)} of {len(found)} files); build again")
+    return manifest
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
