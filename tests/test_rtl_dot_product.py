@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from amaranth.hdl import signed, unsigned
-from cocotb_run import SIMULATORS, SideBySide, fresh_seed, run_bench
-from naive import naive_dot, naive_matches, naive_words
 
 from bnn_rtl.adder_tree import AdderTree
 from bnn_rtl.dot_product import SignedSum, XnorPopcount
+from cocotb_run import SIMULATORS, SideBySide, fresh_seed, run_bench
+from naive import naive_dot, naive_matches, naive_words
 
 _CYCLES = 120
 _LATENCY = {1: 1, 2: 1, 3: 1, 7: 1, 8: 1, 9: 2, 64: 2, 65: 3}  # a register after every third level, and one at the end
@@ -69,17 +69,13 @@ def test_sums_are_naive_sums_after_their_latency(simulator: str, tmp_path: Path)
         for port, (low, high) in unit.ranges.items():
             bits = max(high.bit_length() + (low < 0), 1)
             stimulus[name][port] = [naive_words(lanes[port], bits, unit.lanes)[0] for lanes in operands[name]]
-    recorded = run_bench(SideBySide({name: unit.component for name, unit in units.items()}), "pipeline", simulator, tmp_path, stimulus)
+    recorded = run_bench(
+        SideBySide({name: unit.component for name, unit in units.items()}), "pipeline", simulator, tmp_path, stimulus
+    )
     for name, unit in units.items():
         latency, width = unit.component.latency, len(unit.component.o)
         expected = [unit.naive(*lanes.values()) % 2**width for lanes in operands[name]]
+        assert latency == _LATENCY[unit.lanes], name
         found = recorded[name][latency:]
         assert len(found) > _CYCLES // 2
         assert found == expected[: len(found)], f"{name}, lanes of ports {list(unit.ranges)}, latency {latency}"
-
-
-@pytest.mark.parametrize(("lanes", "cycles"), _LATENCY.items())
-def test_latency_is_a_register_for_three_levels(lanes: int, cycles: int) -> None:
-    """`latency` is what the datasheet says, in an adder tree and in both dot products."""
-    trees = (AdderTree(unsigned(4), lanes), XnorPopcount(lanes), SignedSum(signed(8), lanes))
-    assert [tree.latency for tree in trees] == [cycles] * 3

@@ -2,13 +2,14 @@
 """The width converter against naive packing, with idle, back-pressure, and at its full throughput."""
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from cocotb_run import SIMULATORS, fresh_seed, run_streams
-from naive import naive_words
 
 from bnn_rtl.width_converter import WidthConverter
+from cocotb_run import SIMULATORS, fresh_seed, run_streams
+from naive import naive_words
 
 _VECTORS = 8
 _CASES = (  # element bits, count, lanes in, lanes out
@@ -64,7 +65,7 @@ def _check_throughput(name: str, taken: list[int], given: list[int]) -> None:
     """Checks that the side with more words moves one each cycle, and that the first output word has a latency of 1."""
     for cycles, others in ((taken, given), (given, taken)):
         if len(cycles) >= len(others):
-            bubbles = [cycle for cycle, after in zip(cycles, cycles[1:], strict=False) if after != cycle + 1]
+            bubbles = [cycle for cycle, after in pairwise(cycles) if after != cycle + 1]
             assert not bubbles, f"{name}: no word moved after cycles {bubbles} ({len(taken)} words in, {len(given)} out)"
     _, count, lanes_in, lanes_out = map(int, name[1:].split("_"))
     last_needed = (min(lanes_out, count) - 1) // lanes_in  # the input word that the first output word waits for

@@ -68,8 +68,8 @@ def train(
             progress.update(bar, description=f"epoch {epoch}/{recipe.epochs}", completed=done, total=steps)
 
         def on_epoch(report: "EpochReport") -> None:
-            accuracies = f"accuracy {percent(report.train_accuracy)}, validation {percent(report.validation_accuracy)}"
-            progress.update(bar, last=f"loss {report.loss:.4f}, {accuracies}")
+            held_out = "" if report.validation_accuracy is None else f", validation {percent(report.validation_accuracy)}"
+            progress.update(bar, last=f"loss {report.loss:.4f}, accuracy {percent(report.train_accuracy)}{held_out}")
 
         best = trainer.train(recipe, dataset, folder, on_epoch=on_epoch, on_step=on_step)
     _export(best, folder / "network.safetensors", dataset.test, as_json)

@@ -43,9 +43,11 @@ class AxiLiteSlave(Component):
     Latency: 1 cycle for a read or a write. Throughput: an access of each kind every second cycle.
 
     bus           : AXI4-Lite
-    write_address : byte address of a write; write_data and write_strobe: its word and byte strobes
+    write_address : byte address of the word that is written; write_data and write_strobe: its content and byte strobes
     do_write      : high for the one cycle of a write
-    read_address  : byte address of a read; read_data: what it gives, in the same cycle
+    read_address  : byte address of the word that is read; read_data: what it gives, in the same cycle
+
+    A processor's access to single bytes comes with their own address; which they are, the strobes and the word's lanes say.
     """
 
     def __init__(self, address_bits: int) -> None:
@@ -68,11 +70,11 @@ class AxiLiteSlave(Component):
             self.do_write.eq(bus.awvalid & bus.wvalid & ~bus.bvalid),
             bus.awready.eq(self.do_write),
             bus.wready.eq(self.do_write),
-            self.write_address.eq(bus.awaddr),
+            self.write_address[2:].eq(bus.awaddr[2:]),
             self.write_data.eq(bus.wdata),
             self.write_strobe.eq(bus.wstrb),
             bus.arready.eq(~bus.rvalid),
-            self.read_address.eq(bus.araddr),
+            self.read_address[2:].eq(bus.araddr[2:]),
         ]
         m.d.sync += bus.bvalid.eq(Mux(bus.bvalid, ~bus.bready, self.do_write))
         with m.If(bus.rvalid):

@@ -43,7 +43,7 @@ class MatrixVectorUnit(Component):
 
     Initiation interval: ``NF * SF`` cycles a vector, without a bubble between vectors: the input buffer takes the next
     vector while the present one is replayed for each group.
-    Latency: ``SF + 2`` cycles and those of the dot product and of `finish`, from the first input word to the first
+    Latency: ``SF + 3`` cycles and those of the dot product and of `finish`, from the first input word to the first
     output word.
     Back-pressure: the pipeline never stops; the last word of a group is issued only when the output buffer is sure to
     have room for the result.

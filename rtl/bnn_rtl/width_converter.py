@@ -27,6 +27,9 @@ class WidthConverter(Component):
         self._unit = element_bits * gcd(lanes_in, lanes_out)
         self._in, self._out = element_bits * lanes_in // self._unit, element_bits * lanes_out // self._unit
         self._words_in, self._words_out = -(-count // lanes_in), -(-count // lanes_out)
+        # Where the last two words of output wait for the last word of input, the next vector comes in behind them.
+        before_last = (self._words_out - 1) * lanes_out - 1  # the last element of the last word of output but one
+        self._overlaps = lanes_in < lanes_out < count and before_last // lanes_in == self._words_in - 1
         super().__init__(
             {
                 "i": In(stream.Signature(element_bits * lanes_in)),
@@ -36,7 +39,7 @@ class WidthConverter(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        capacity = self._in + self._out - 1  # in units of the greatest common divisor
+        capacity = self._in + self._out - (not self._overlaps)  # in units of the greatest common divisor
         held, fill = Signal(capacity * self._unit), Signal(range(capacity + 1))
         word_in, word_out = Signal(range(self._words_in)), Signal(range(self._words_out))
         whole = Signal()  # all of the present vector has come in
@@ -49,15 +52,19 @@ class WidthConverter(Component):
             self.o.valid.eq((fill >= self._out) | whole),
             self.o.payload.eq(held),
         ]
-        # What stays once this cycle's output word is gone; after the last word of a vector nothing does.
+        # What stays once this cycle's output word is gone; after the last word of a vector nothing does, or what has
+        # come of the next vector, behind the place of that word.
         kept, rest = Signal(capacity * self._unit), Signal.like(fill)
         m.d.comb += [kept.eq(held), rest.eq(fill)]
         with m.If(do_out):
             m.d.comb += [kept.eq(held >> self._out * self._unit), rest.eq(fill - self._out)]
-            with m.If(last_out):
+            with m.If(last_out & whole):
                 m.d.comb += [kept.eq(0), rest.eq(0)]
-        room = (rest + self._in <= capacity) & ~whole
-        m.d.comb += self.i.ready.eq(Mux(do_out & last_out, 1, room))
+        room = (rest + self._in < self._in + self._out) & ~whole
+        m.d.comb += self.i.ready.eq(room | (do_out & last_out))
+        if self._overlaps:
+            with m.If(do_out & whole & (word_out == self._words_out - 2)):
+                m.d.comb += [self.i.ready.eq(1), rest.eq(self._out)]
 
         m.d.sync += [held.eq(kept), fill.eq(rest)]
         with m.If(do_out):

@@ -52,7 +52,9 @@ class _Streams:
             self.offering, moved = False, True
             self.taken.append(cycle)
         word = int(self.o_payload.value) if int(self.o_valid.value) else None
-        assert self.waiting is None or word == self.waiting, f"{self.unit}: a word that was not taken changed: {self.waiting} to {word}"
+        assert self.waiting is None or word == self.waiting, (
+            f"{self.unit}: a word that was not taken changed: {self.waiting} to {word}"
+        )
         self.waiting = None if self.accepting else word
         if word is not None and self.accepting:
             self.words.append(word)

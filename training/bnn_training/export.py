@@ -83,7 +83,6 @@ def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, A
         "dataset": recipe.dataset,
         "recipe": asdict(recipe),
         "epoch": checkpoint.epoch,
-        "validation_accuracy": checkpoint.best_validation,
         "torch": torch.__version__.split("+")[0],
     }
     input_ = Input(checkpoint.input_shape, "bit", recipe.pixel_threshold)

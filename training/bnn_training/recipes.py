@@ -21,7 +21,7 @@ class Recipe:
     learning_rate: float = 1e-3  # of biases and batch norm; weights get it times the papers' scale; cosine decay to 0
     pixel_threshold: int = 128  # pixels from here on are +1
     augmentation: AffineRange = field(default_factory=AffineRange)
-    validation: int = 5000  # the last training images, held out to choose the epoch
+    validation: int = 0  # so many of the last training images choose the epoch; with 0 the last epoch is the result
     bfloat16: bool = True  # multiply training products in bfloat16
     seed: int = 1
 

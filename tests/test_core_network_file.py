@@ -1,0 +1,533 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network files: the documented format, round trips, and bad input of every kind."""
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import struct
+import tracemalloc
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bnn_hw import golden
+from bnn_hw.errors import ArtefactError
+from bnn_hw.network import Dense, Input, Network, Scores
+from bnn_hw.network_file import load_network, network_bytes, network_digest, save_network
+from strategies import networks
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "network-format.md"
+IN_ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=8),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=8), children, max_size=4),
+    max_leaves=12,
+)
+
+# A network file of one layer of each type, as values that a test breaks one at a time and `encode` makes into bytes.
+DESCRIPTION: Mapping[str, Any] = {
+    "version": 1,
+    "name": "net",
+    "input": {"shape": [1, 11, 1], "dtype": "bit", "pixel_threshold": 128},
+    "layers": [
+        {"type": "dense", "name": "fc1", "inputs": 11, "outputs": 3},
+        {"type": "scores", "name": "scores", "inputs": 3, "outputs": 2},
+    ],
+    "provenance": {"from": "a test"},
+}
+TENSORS: Mapping[str, np.ndarray] = {
+    "fc1.weights": np.array([[255, 7], [0, 0], [170, 2]], np.uint8),
+    "fc1.thresholds": np.array([0, 6, 12], "<i4"),
+    "scores.weights": np.array([[5], [2]], np.uint8),
+    "scores.scale": np.array([1, -2], "<i4"),
+    "scores.offset": np.array([0, 7], "<i4"),
+}
+DTYPES = {"|u1": "U8", "<i4": "I32", "<f4": "F32", "<i8": "I64", "|i1": "I8", "|b1": "BOOL"}
+
+
+def encode(description: object, tensors: Mapping[str, np.ndarray], *, digest: bytes | None = None) -> bytes:
+    """Returns a network file with its right digest, however wrong the rest is; a string is a description's own text."""
+    text = description if isinstance(description, str) else json.dumps(description)
+    whole = hashlib.sha256(text.encode() + b"".join(tensor.tobytes() for tensor in tensors.values())).digest()
+    tensors = {**tensors, "sha256": np.frombuffer(whole if digest is None else digest, np.uint8)}
+    header: dict[str, Any] = {"__metadata__": {"bnn_hw.network": text}}
+    data = b""
+    for name, tensor in tensors.items():
+        offsets = [len(data), len(data) + tensor.nbytes]
+        header[name] = {"dtype": DTYPES[tensor.dtype.str], "shape": tensor.shape, "data_offsets": offsets}
+        data += tensor.tobytes()
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + data
+
+
+def load(content: bytes, folder: Path) -> Network:
+    path = folder / "n.safetensors"
+    path.write_bytes(content)
+    return load_network(path)
+
+
+def refused(content: bytes, folder: Path, message: str) -> None:
+    """Asserts that a file is refused with a message that starts with its path and goes on with exactly this pattern."""
+    with pytest.raises(ArtefactError, match=f"^{re.escape(str(folder))}/n.safetensors{message}$"):
+        load(content, folder)
+
+
+def same(a: Network, b: Network) -> bool:
+    """Returns whether two networks are equal in every field, without the code that writes files."""
+    return (a.name, a.input, a.provenance, len(a.layers)) == (b.name, b.input, b.provenance, len(b.layers)) and all(
+        type(x) is type(y)
+        and vars(x).keys() == vars(y).keys()
+        and all(np.array_equal(vars(x)[key], vars(y)[key]) for key in vars(x))
+        for x, y in zip(a.layers, b.layers, strict=True)
+    )
+
+
+def block(language: str, index: int = 0) -> str:
+    return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)[index]
+
+
+# The document.
+
+
+def test_the_documents_writer_writes_what_the_document_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    writer = block("python")
+    assert set(re.findall(r"^(?:import|from) (\w+)", writer, re.MULTILINE)) == {"hashlib", "json", "struct", "numpy"}
+    exec(writer, {})
+    content = (tmp_path / "tiny.safetensors").read_bytes()
+    network = load_network(tmp_path / "tiny.safetensors")
+    (length,) = struct.unpack("<Q", content[:8])
+    data = content[8 + length :]
+    assert json.loads(content[8 : 8 + length])["__metadata__"]["bnn_hw.network"] == block("text", 0).strip()
+    assert network_digest(network) == data[-32:].hex() == block("text", 1).strip()
+    assert data == bytes.fromhex(block("text", 2))
+    assert network_bytes(network) == content
+    trace = golden.trace(network, np.array([[1, 1, 1, 1, 1, 0, 0, 0, 0, 0]], bool))
+    assert trace.activations[0].tolist() == [[True] * 3]
+    assert trace.scores.tolist() == [[1, 3]]
+
+
+def test_a_file_written_by_hand(tmp_path: Path) -> None:
+    network = load(encode(DESCRIPTION, TENSORS), tmp_path)
+    fc1, scores = network.layers
+    assert isinstance(fc1, Dense)
+    assert isinstance(scores, Scores)
+    assert (network.name, network.input, network.provenance) == ("net", Input((1, 11, 1), "bit", 128), {"from": "a test"})
+    assert fc1.weights.astype(int).tolist() == [[1] * 11, [0] * 11, [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0]]
+    assert scores.weights.astype(int).tolist() == [[1, 0, 1], [0, 1, 0]]
+    assert (fc1.thresholds.tolist(), scores.scale.tolist(), scores.offset.tolist()) == ([0, 6, 12], [1, -2], [0, 7])
+
+
+def test_optional_fields_and_tensor_order_are_free(tmp_path: Path) -> None:
+    description: dict[str, Any] = deepcopy(dict(DESCRIPTION))
+    del description["provenance"], description["input"]["pixel_threshold"]
+    content = encode(description, TENSORS)
+    network = load(content, tmp_path)
+    assert (network.provenance, network.input.pixel_threshold) == ({}, None)
+    digest = content[-32:]
+    description_text = json.dumps(description)
+    shuffled = dict(reversed(list(TENSORS.items())))
+    assert same(load(encode(description_text, shuffled, digest=digest), tmp_path), network)
+
+
+# Round trips.
+
+
+@IN_ONE_FOLDER
+@given(
+    network=networks(),
+    provenance=st.dictionaries(st.text(max_size=8), JSON_VALUES.filter(lambda value: value == value), max_size=3),
+)
+def test_round_trip(network: Network, provenance: dict[str, Any], tmp_path: Path) -> None:
+    try:
+        json.dumps(provenance, allow_nan=False)
+    except ValueError:
+        provenance = {}
+    network = replace(network, provenance=provenance)
+    path = tmp_path / "round.safetensors"
+    save_network(network, path)
+    loaded = load_network(path)
+    assert same(loaded, network)
+    assert network_bytes(loaded) == path.read_bytes()
+    assert path.read_bytes()[-32:].hex() == network_digest(network)
+    assert [file.name for file in tmp_path.iterdir() if "round" in file.name] == ["round.safetensors"]
+
+
+def test_equal_networks_give_equal_bytes() -> None:
+    def make(provenance: dict[str, Any], order: str) -> Network:
+        weights = np.asarray(np.arange(15).reshape(3, 5) % 2 == 0, order=order)  # type: ignore[call-overload]
+        layer = Scores("scores", weights, np.arange(3, dtype=np.int32), np.arange(6, dtype=np.int32)[::2])
+        return Network("net", Input((5,), "bit"), (layer,), provenance)
+
+    a, b = make({"x": 1, "y": {"p": 1, "q": 2}}, "C"), make({"y": {"q": 2, "p": 1}, "x": 1}, "F")
+    assert network_bytes(a) == network_bytes(b)
+    assert network_digest(a) == network_digest(b)
+    assert network_digest(a) != network_digest(replace(a, provenance={}))
+
+
+def test_every_field_is_in_the_digest() -> None:
+    weights, one = np.ones((2, 3), bool), np.ones(2, np.int32)
+    base = (Dense("fc1", weights, one), Scores("scores", weights[:, :2], one, one))
+    flipped = weights.copy()
+    flipped[1, 2] = False
+    variants = [
+        Network("net", Input((3,), "bit"), base),
+        Network("other", Input((3,), "bit"), base),
+        Network("net", Input((3, 1, 1), "bit"), base),
+        Network("net", Input((3,), "int8"), base),
+        Network("net", Input((3,), "uint8"), base),
+        Network("net", Input((3,), "bit", 128), base),
+        Network("net", Input((3,), "bit", 129), base),
+        Network("net", Input((3,), "bit"), (replace(base[0], name="fc2"), base[1])),
+        Network("net", Input((3,), "bit"), (replace(base[0], weights=flipped), base[1])),
+        Network("net", Input((3,), "bit"), (replace(base[0], thresholds=2 * one), base[1])),
+        Network("net", Input((3,), "bit"), (base[0], replace(base[1], scale=2 * one))),
+        Network("net", Input((3,), "bit"), (base[0], replace(base[1], offset=2 * one))),
+    ]
+    assert len({network_digest(network) for network in variants}) == len(variants)
+
+
+@pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), float("inf"), b"bytes", {("a",): 1}])
+def test_provenance_that_is_no_json_cannot_be_saved(value: object, tmp_path: Path) -> None:
+    network = replace(load(encode(DESCRIPTION, TENSORS), tmp_path), provenance={"x": value})
+    with pytest.raises(ArtefactError, match=r"^provenance must be made of JSON values: "):
+        save_network(network, tmp_path / "out.safetensors")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_provenance_nested_too_deep_cannot_be_saved() -> None:
+    nested: list[Any] = []
+    for _ in range(200_000):
+        nested = [nested]
+    layer = Scores("scores", np.ones((1, 1), bool), np.ones(1, np.int32), np.ones(1, np.int32))
+    with pytest.raises(ArtefactError, match=r"^provenance must be made of JSON values: "):
+        network_bytes(Network("net", Input((1,), "bit"), (layer,), {"x": nested}))
+    while nested:  # taken apart by hand, since freeing it in one go can overflow the stack of old Pythons
+        nested = nested.pop()
+
+
+# What is no network file.
+
+WHAT = r" is not a readable safetensors file"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x08",
+        b"\0" * 8,
+        b"\xff" * 8,
+        b"\xff" * 64,
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 100_000_001) + b"{}",
+        struct.pack("<Q", 3) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 4) + b"\xff\xfe{}",
+        struct.pack("<Q", 60_000) + b"[" * 60_000,
+        b"PK\x03\x04" + b"\0" * 100,
+        b"\x93NUMPY\x01\x00" + b"\0" * 100,
+        '{"version": 1}'.encode("utf-16"),
+    ],
+    ids=range(14),
+)
+def test_foreign_bytes(content: bytes, tmp_path: Path) -> None:
+    refused(content, tmp_path, WHAT + ": .*")
+
+
+def test_foreign_safetensors(tmp_path: Path) -> None:
+    message = r": no network file: the safetensors metadata must have the key 'bnn_hw\.network'"
+    for metadata in ('{"__metadata__":{"format":"pt"}}', '{"__metadata__":{}}', "{}"):
+        refused(struct.pack("<Q", len(metadata)) + metadata.encode(), tmp_path, message)
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.safetensors", tmp_path, tmp_path / "absent" / "n.safetensors"):
+        with pytest.raises(ArtefactError, match=f"^{re.escape(str(path))} is not a readable safetensors file: "):
+            load_network(path)
+
+
+class _Bomb:
+    """Leaves a file behind when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.mkdir, (self.path,)
+
+
+def test_a_pickle_is_not_executed(tmp_path: Path) -> None:
+    trap = tmp_path / "executed"
+    bomb = pickle.dumps(_Bomb(str(trap)))
+    refused(bomb, tmp_path, WHAT + ": .*")
+    tensors = {**TENSORS, "fc1.weights": np.frombuffer(bomb, np.uint8)}
+    refused(encode(DESCRIPTION, tensors), tmp_path, r": fc1\.weights must be U8 \[3, 2\], not U8 \[\d+\]")
+    assert not trap.exists()
+    pickle.loads(bomb)
+    assert trap.exists()  # the bomb is a live one
+
+
+def test_every_truncation_is_refused(tmp_path: Path) -> None:
+    content = encode(DESCRIPTION, TENSORS)
+    for length in range(0, len(content), 7):
+        refused(content[:length], tmp_path, WHAT + ": .*")
+    refused(content + b"\0", tmp_path, WHAT + ": .*")
+
+
+def test_every_altered_byte_is_refused(tmp_path: Path) -> None:
+    content = encode(DESCRIPTION, TENSORS)
+    network = load(content, tmp_path)
+    (length,) = struct.unpack("<Q", content[:8])
+    for at in range(len(content)):
+        altered = bytearray(content)
+        altered[at] ^= 1 << at % 8
+        if at >= 8 + length:
+            refused(bytes(altered), tmp_path, ": sha256 does not agree with the content: .*; fetch or export it again")
+            continue
+        with pytest.raises(ArtefactError, match=f"^{re.escape(str(tmp_path))}") as raised:
+            load(bytes(altered), tmp_path)
+        assert "\n" not in str(raised.value)
+    assert same(network, load(content, tmp_path))
+
+
+def test_too_large_a_file_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "n.safetensors").open("wb") as file:
+        file.truncate((256 << 20) + 1)
+    with pytest.raises(ArtefactError, match=r": a network file may have 268,435,456 bytes, not 268,435,457$"):
+        load_network(tmp_path / "n.safetensors")
+
+
+# What is a network file, but a wrong one.
+
+
+def change(path: str, value: object) -> Callable[[Any], None]:
+    """Returns a function that sets one field of a description, or removes it where `value` is Ellipsis."""
+
+    def apply(description: Any) -> None:
+        *outer, last = [int(key) if key.isdigit() else key for key in path.split("/")]
+        for key in outer:
+            description = description[key]
+        if value is ...:
+            del description[last]
+        else:
+            description[last] = value
+
+    return apply
+
+
+INT, LARGE = "must be an integer, not", 10**30
+IN_RANGE = r"layers\[0\]\.inputs and layers\[0\]\.outputs must be in 1\.\.67108864, not"
+SHAPE = r"input\.shape must be \[features\] or \[rows, columns, channels\], each at least 1, not"
+WRONG_FIELDS: list[tuple[str, object, str]] = [
+    ("version", 2, "version must be 1, not 2; this bnn_hw reads no other"),
+    ("version", 0, "version must be 1, not 0; this bnn_hw reads no other"),
+    ("version", LARGE, f"version must be 1, not {LARGE}; this bnn_hw reads no other"),
+    ("version", 1.0, f"version {INT} 1.0"),
+    ("version", True, f"version {INT} True"),
+    ("version", "1", f"version {INT} '1'"),
+    ("version", ..., f"version {INT} None"),
+    ("name", ..., "name must be a string, not None"),
+    ("name", 5, "name must be a string, not 5"),
+    ("name", "Net", "network name must be .*, not 'Net'"),
+    ("name", "\ud800", r"network name must be .*, not '\\ud800'"),
+    ("padding", 1, "description may have the fields version, name, input, layers, provenance, not 'padding'"),
+    ("input", ..., "input must be an object, not None"),
+    ("input", [], r"input must be an object, not \[\]"),
+    ("input/shape", ..., r"input\.shape must be a list, not None"),
+    ("input/shape", 11, r"input\.shape must be a list, not 11"),
+    ("input/shape", [], SHAPE + r" \(\)"),
+    ("input/shape", [11, 1], SHAPE + r" \(11, 1\)"),
+    ("input/shape", [-11], SHAPE + r" \(-11,\)"),
+    ("input/shape", ["11"], SHAPE + r" \('11',\)"),
+    ("input/shape", [[11]], SHAPE + r" \(\[11\],\)"),
+    ("input/shape", [11.0], SHAPE + r" \(11\.0,\)"),
+    ("input/shape", [LARGE], SHAPE + rf" \({LARGE},\)"),
+    ("input/shape", [1 << 20, 1 << 20, 1 << 20], r"layer fc1: weights of shape \(3, 11\) take 11 inputs, but .*"),
+    ("input/shape", [12], r"layer fc1: weights of shape \(3, 11\) take 11 inputs, but what comes before gives 12 .*"),
+    ("input/dtype", ..., r"input\.dtype must be a string, not None"),
+    ("input/dtype", ["bit"], r"input\.dtype must be a string, not \['bit'\]"),
+    ("input/dtype", "int32", r"input\.dtype must be one of bit, uint8, int8, not 'int32'"),
+    ("input/pixel_threshold", -1, r"input\.pixel_threshold must be 0\.\.256 and goes with dtype bit, not -1"),
+    ("input/pixel_threshold", LARGE, rf"input\.pixel_threshold must be 0\.\.256 and goes with dtype bit, not {LARGE}"),
+    ("input/pixel_threshold", "128", r"input\.pixel_threshold must be .*, not '128'"),
+    ("input/dtype", "uint8", r"input\.pixel_threshold must be 0\.\.256 and goes with dtype bit, not 128"),
+    ("input/scale", 2, "input may have the fields shape, dtype, pixel_threshold, not 'scale'"),
+    ("layers", ..., "layers must be a list, not None"),
+    ("layers", {}, r"layers must be a list, not \{\}"),
+    ("layers/0", 5, r"layers\[0\] must be an object, not 5"),
+    ("layers/0/type", ..., r"layers\[0\]\.type must be a string, not None"),
+    ("layers/0/type", "conv", r"layers\[0\]\.type must be one of dense, scores, not 'conv'"),
+    ("layers/0/name", 5, r"layers\[0\]\.name must be a string, not 5"),
+    ("layers/0/name", "fc2", r"tensors must be those of the layers; missing: \['fc2\..*\], not expected: \['fc1\..*\]"),
+    ("layers/0/name", "\ud800", r"tensors must be those of the layers; missing: \['\\ud800\..*\], not expected: \['fc1\..*\]"),
+    ("layers/0/name", "scores", r"layer names must differ, not \['scores', 'scores'\]"),
+    ("layers/0/stride", 1, r"layers\[0\] may have the fields type, name, inputs, outputs, not 'stride'"),
+    ("layers/0/inputs", ..., rf"layers\[0\]\.inputs {INT} None"),
+    ("layers/0/inputs", True, rf"layers\[0\]\.inputs {INT} True"),
+    ("layers/0/inputs", 11.0, rf"layers\[0\]\.inputs {INT} 11\.0"),
+    ("layers/0/inputs", -11, f"{IN_RANGE} -11 and 3"),
+    ("layers/0/inputs", 0, f"{IN_RANGE} 0 and 3"),
+    ("layers/0/inputs", LARGE, f"{IN_RANGE} {LARGE} and 3"),
+    ("layers/0/outputs", -3, f"{IN_RANGE} 11 and -3"),
+    ("layers/0/outputs", LARGE, f"{IN_RANGE} 11 and {LARGE}"),
+    ("layers/0/inputs", 1 << 26, r"fc1\.weights must be U8 \[3, 8388608\], not U8 \[3, 2\]"),
+    ("layers/0/outputs", 1 << 26, r"fc1\.weights must be U8 \[67108864, 2\], not U8 \[3, 2\]"),
+    ("layers/0/inputs", 10, r"fc1\.weights: the bits past input 9 of each row must be 0"),
+    ("layers/1/inputs", 4, r"layer scores: weights of shape \(2, 4\) take 4 inputs, but what comes before gives 3 .*"),
+    ("layers/1/type", "dense", r"tensors must be .*; missing: \['scores\.thresholds'\], not expected: \['scores\.offset', .*\]"),
+    ("provenance", [], r"provenance must be an object, not \[\]"),
+    ("provenance", None, "provenance must be an object, not None"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), WRONG_FIELDS, ids=lambda value: str(value)[:30])
+def test_wrong_field(path: str, value: object, message: str, tmp_path: Path) -> None:
+    description: dict[str, Any] = deepcopy(dict(DESCRIPTION))
+    change(path, value)(description)
+    refused(encode(description, TENSORS), tmp_path, f": {message}")
+
+
+METADATA = r": metadata 'bnn_hw\.network' must be"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", f"{METADATA} JSON: Expecting value: .*"),
+        ("{", f"{METADATA} JSON: .*"),
+        ("[]", f"{METADATA} a JSON object"),
+        ("null", f"{METADATA} a JSON object"),
+        ('{"version": 1} x', f"{METADATA} JSON: Extra data: .*"),
+        ('{"version": NaN}', f"{METADATA} JSON: NaN is no JSON number"),
+        ('{"version": 1, "provenance": {"x": -Infinity}}', f"{METADATA} JSON: -Infinity is no JSON number"),
+        ('{"version": 1, "provenance": {"x": 1e999}}', f"{METADATA} JSON: 1e999 is no JSON number"),
+        ('{"version": 2, "version": 1}', rf"{METADATA} JSON: the keys \['version', 'version'\] must differ"),
+        ("[" * 100_000 + "]" * 100_000, f"{METADATA} JSON: maximum recursion depth .*"),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, f"{METADATA} JSON: maximum recursion depth .*"),
+        ('{"version": 1' + "0" * 5000 + "}", f"{METADATA} JSON: .*digits.*|: version must be 1, not .*"),
+    ],
+    ids=range(12),
+)
+def test_wrong_json(text: str, message: str, tmp_path: Path) -> None:
+    refused(encode(text, TENSORS), tmp_path, f"(?:{message})")
+
+
+@pytest.mark.parametrize("depth", range(700, 1000, 13))
+def test_json_nested_as_deep_as_python_reads(depth: int, tmp_path: Path) -> None:
+    refused(encode('{"version": 1, "layers": ' + "[" * depth + "]" * depth + "}", TENSORS), tmp_path, ": .*")
+
+
+def test_a_long_value_makes_no_long_message(tmp_path: Path) -> None:
+    for field in ("version", "name", "input", "layers"):
+        with pytest.raises(ArtefactError, match=r"/n\.safetensors: ") as raised:
+            load(encode({**DESCRIPTION, field: ["x" * 100_000] * 100}, TENSORS), tmp_path)
+        assert len(str(raised.value)) < 1000
+
+
+def float_array(*shape: int) -> np.ndarray:
+    return np.full(shape, np.nan, "<f4")
+
+
+WRONG_TENSORS: list[tuple[dict[str, np.ndarray | None], str]] = [
+    ({"fc1.weights": None}, r"tensors must be those of the layers; missing: \['fc1\.weights'\], not expected: none"),
+    ({"scores.offset": None}, r"tensors must be those of the layers; missing: \['scores\.offset'\], not expected: none"),
+    ({"fc1.bias": float_array(3)}, r"tensors must be those of the layers; missing: none, not expected: \['fc1\.bias'\]"),
+    ({"fc1.weights": float_array(3, 2)}, r"fc1\.weights must be U8 \[3, 2\], not F32 \[3, 2\]"),
+    ({"fc1.weights": np.ones((3, 2), bool)}, r"fc1\.weights must be U8 \[3, 2\], not BOOL \[3, 2\]"),
+    ({"fc1.weights": np.zeros((2, 3), np.uint8)}, r"fc1\.weights must be U8 \[3, 2\], not U8 \[2, 3\]"),
+    ({"fc1.weights": np.zeros(6, np.uint8)}, r"fc1\.weights must be U8 \[3, 2\], not U8 \[6\]"),
+    ({"fc1.weights": np.array([[0, 0], [0, 0], [0, 8]], np.uint8)}, r"fc1\.weights: the bits past input 10 of each row must be 0"),
+    ({"scores.weights": np.array([[0], [128]], np.uint8)}, r"scores\.weights: the bits past input 2 of each row must be 0"),
+    ({"fc1.thresholds": float_array(3)}, r"fc1\.thresholds must be I32 \[3\], not F32 \[3\]"),
+    ({"fc1.thresholds": np.zeros(3, "<i8")}, r"fc1\.thresholds must be I32 \[3\], not I64 \[3\]"),
+    ({"fc1.thresholds": np.zeros((3, 1), "<i4")}, r"fc1\.thresholds must be I32 \[3\], not I32 \[3, 1\]"),
+    ({"fc1.thresholds": np.array([0, -1, 0], "<i4")}, r"layer fc1: thresholds\[1\] must be in 0\.\.12, not -1"),
+    ({"fc1.thresholds": np.array([0, 0, 13], "<i4")}, r"layer fc1: thresholds\[2\] must be in 0\.\.12, not 13"),
+    ({"fc1.thresholds": np.array([-(2**31), 0, 0], "<i4")}, r"layer fc1: thresholds\[0\] must be in 0\.\.12, not -2147483648"),
+    ({"scores.scale": np.array([0, -(2**31)], "<i4")}, r"layer scores: scale\[1\] and offset\[1\] reach scores of .*"),
+    ({"scores.offset": np.array([2**31 - 1, 0], "<i4")}, r"layer scores: scale\[0\] and offset\[0\] reach scores of .*"),
+    ({"scores.scale": np.zeros(0, "<i4")}, r"scores\.scale must be I32 \[2\], not I32 \[0\]"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), WRONG_TENSORS, ids=range(len(WRONG_TENSORS)))
+def test_wrong_tensor(changed: Mapping[str, np.ndarray | None], message: str, tmp_path: Path) -> None:
+    tensors = {name: tensor for name, tensor in {**TENSORS, **changed}.items() if tensor is not None}
+    refused(encode(DESCRIPTION, tensors), tmp_path, f": {message}")
+
+
+def test_wrong_digest(tmp_path: Path) -> None:
+    refused(encode(DESCRIPTION, TENSORS, digest=bytes(32)), tmp_path, ": sha256 does not agree with the content: .*")
+    refused(encode(DESCRIPTION, TENSORS, digest=bytes(31)), tmp_path, r": sha256 must be U8 \[32\], not U8 \[31\]")
+
+
+def test_two_layers_of_one_name_allocate_nothing(tmp_path: Path) -> None:
+    """The first layer's inputs with the second's many rows would be 2**46 bytes."""
+    layers = [
+        {"type": "dense", "name": "a", "inputs": 1 << 26, "outputs": 1},
+        {"type": "dense", "name": "a", "inputs": 1, "outputs": 1 << 20},
+    ]
+    tensors = {"a.weights": np.zeros((1 << 20, 1), np.uint8), "a.thresholds": np.zeros(1 << 20, "<i4")}
+    refused(encode({**DESCRIPTION, "layers": layers}, tensors), tmp_path, r": layer names must differ, not \['a', 'a'\]")
+
+
+def test_claimed_sizes_allocate_nothing(tmp_path: Path) -> None:
+    layers = [{"type": "scores", "name": "a", "inputs": 1 << 26, "outputs": 1 << 26}]
+    content = encode({**DESCRIPTION, "layers": layers}, {"a.weights": TENSORS["fc1.weights"]})
+    tracemalloc.start()
+    refused(content, tmp_path, r": tensors must be .*")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 1 << 20
+
+
+# Fuzz: only `ArtefactError`, or an equal network, ever comes out.
+
+
+@IN_ONE_FOLDER
+@given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4))
+def test_flipped_bytes(flips: list[tuple[float, int]], tmp_path: Path) -> None:
+    content = encode(DESCRIPTION, TENSORS)
+    network, altered = load(content, tmp_path), bytearray(content)
+    for share, mask in flips:
+        altered[int(share * len(content))] ^= mask
+    try:
+        assert same(load(bytes(altered), tmp_path), network)
+    except ArtefactError as error:
+        str(error).encode()
+
+
+@IN_ONE_FOLDER
+@given(data=st.data())
+def test_random_description(data: st.DataObject, tmp_path: Path) -> None:
+    """A field, or the whole description, replaced by any JSON, with a digest that agrees: a network, or refused."""
+    description: Any = deepcopy(dict(DESCRIPTION))
+    paths = ["", "version", "name", "input", "layers", "layers/0", "layers/1", "provenance"]
+    paths += [f"input/{key}" for key in ("shape", "shape/0", "dtype", "pixel_threshold")]
+    paths += [f"layers/{index}/{key}" for index in (0, 1) for key in ("type", "name", "inputs", "outputs", "more")]
+    for path in data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=2, unique=True)):
+        value = data.draw(JSON_VALUES | st.sampled_from([0, 1, 2, 3, 11, "bit", "int8", "dense", "scores", "fc1", 1 << 26]))
+        try:
+            if path:
+                change(path, value)(description)
+            else:
+                description = value
+        except (TypeError, KeyError, IndexError, AttributeError):
+            continue  # the first change took away what the second one is about
+    try:
+        network = load(encode(json.dumps(description), TENSORS), tmp_path)
+    except ArtefactError as error:
+        str(error).encode()
+    else:
+        (tmp_path / "again").mkdir(exist_ok=True)
+        assert same(load(network_bytes(network), tmp_path / "again"), network)

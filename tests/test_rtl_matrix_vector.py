@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The matrix-vector unit with both of its finishes against naive sums, its initiation interval and its latency."""
+
+import random
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pytest
+from amaranth.hdl import Shape, signed, unsigned
+
+from bnn_rtl.finish import ScaleOffset, ThresholdCompare
+from bnn_rtl.matrix_vector import MatrixVectorUnit, weight_words
+from cocotb_run import SIMULATORS, fresh_seed, run_streams
+from naive import naive_dot, naive_matches, naive_words
+
+_VECTORS: Final = 6
+_SCORE_BITS: Final = 26
+_ELEMENTS: Final = {"bit": (unsigned(1), 0, 1), "uint8": (unsigned(8), 0, 255), "int8": (signed(8), -128, 127)}
+_CASES: Final = (  # element, inputs, outputs, pe, simd, finish
+    ("bit", 1, 1, 1, 1, "thresholds"),
+    ("bit", 7, 5, 1, 1, "thresholds"),
+    ("bit", 13, 11, 11, 13, "thresholds"),  # fully unrolled
+    ("bit", 31, 17, 3, 5, "thresholds"),  # primes, no divisors
+    ("bit", 8, 9, 2, 8, "thresholds"),  # a vector is a word
+    ("bit", 23, 4, 4, 6, "thresholds"),  # a result is a word
+    ("bit", 65, 6, 5, 64, "thresholds"),  # a last word with one input
+    ("bit", 19, 10, 1, 4, "scores"),
+    ("bit", 12, 5, 5, 12, "scores"),
+    ("uint8", 5, 3, 1, 1, "thresholds"),
+    ("uint8", 27, 7, 3, 8, "thresholds"),
+    ("uint8", 6, 5, 5, 6, "scores"),
+    ("int8", 11, 7, 2, 3, "thresholds"),
+    ("int8", 5, 4, 4, 5, "thresholds"),
+    ("int8", 10, 3, 2, 4, "scores"),
+)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A unit, what goes into it and what must come out."""
+
+    unit: MatrixVectorUnit
+    words: list[int]
+    expected: list[int]
+    synapse_folds: int
+    neuron_folds: int
+    latency: int
+
+
+def _make(case: tuple[str, int, int, int, int, str], draw: random.Random) -> _Case:
+    dtype, inputs, outputs, pe, simd, finish = case
+    element, low, high = _ELEMENTS[dtype]
+    weights = [[draw.getrandbits(1) for _ in range(inputs)] for _ in range(outputs)]
+    vectors = [[low] * inputs, [high] * inputs]
+    vectors += [[draw.randint(low, high) for _ in range(inputs)] for _ in range(_VECTORS - len(vectors))]
+    # What the unit calls the sum: matches of bits, or the weighted sum less 1 for each weight of -1.
+    sums = [[naive_matches(x, w) if dtype == "bit" else naive_dot(x, w) - w.count(0) for w in weights] for x in vectors]
+    sum_shape = MatrixVectorUnit.sum_shape(element, inputs, simd)
+    made, constants, width = _finish(finish, dtype, inputs, pe, sums, sum_shape, draw)
+    if finish == "thresholds":
+        results = [[int(total >= constants[0][n]) for n, total in enumerate(row)] for row in sums]
+    else:
+        results = [[constants[0][n] * total + constants[1][n] for n, total in enumerate(row)] for row in sums]
+    memory = weight_words(np.array(weights, bool), pe, simd)
+    unit = MatrixVectorUnit(element, memory, inputs=inputs, outputs=outputs, pe=pe, simd=simd, finish=made)
+    return _Case(
+        unit,
+        [word for x in vectors for word in naive_words(x, element.width, simd)],
+        [word for row in results for word in naive_words(row, width, pe)],
+        -(-inputs // simd),
+        -(-outputs // pe),
+        unit.dot.latency + made.latency,
+    )
+
+
+def _finish(
+    finish: str, dtype: str, inputs: int, pe: int, sums: list[list[int]], sum_shape: Shape, draw: random.Random
+) -> tuple[ThresholdCompare | ScaleOffset, list[list[int]], int]:
+    """Returns a finish, its constants for each output, and the bits of a result."""
+    outputs = len(sums[0])
+    if finish == "thresholds":
+        # Mostly a sum that occurs, so that one off shows; the first neuron always fires, the last never.
+        thresholds = [draw.choice(sums)[neuron] + draw.randint(0, 1) for neuron in range(outputs)]
+        always, never = (0, inputs + 1) if dtype == "bit" else (-256 * inputs, 256 * inputs + 1)
+        if outputs > 1:
+            thresholds[0], thresholds[-1] = always, never
+        return ThresholdCompare(sum_shape, _groups(thresholds, pe, never)), [thresholds], 1
+    scale = [draw.randint(-99, 99) for _ in range(outputs)]
+    offset = [draw.randint(-9999, 9999) for _ in range(outputs)]
+    made = ScaleOffset(sum_shape, signed(_SCORE_BITS), _groups(scale, pe, 0), _groups(offset, pe, 0))
+    return made, [scale, offset], _SCORE_BITS
+
+
+def _groups(values: list[int], pe: int, padding: int) -> list[list[int]]:
+    padded = values + [padding] * (-len(values) % pe)
+    return [padded[start : start + pe] for start in range(0, len(padded), pe)]
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_results_interval_and_latency(simulator: str, tmp_path: Path) -> None:
+    """Every result is right, whatever stalls; when nothing does, a vector takes NF * SF cycles and the latency is as stated."""
+    seed = fresh_seed()
+    draw = random.Random(seed)
+    cases = {"{}_{}_{}_{}_{}_{}".format(*case): _make(case, draw) for case in _CASES}
+    phases = run_streams(
+        {name: case.unit for name, case in cases.items()},
+        {name: case.words for name, case in cases.items()},
+        {name: len(case.expected) for name, case in cases.items()},
+        simulator,
+        tmp_path,
+        seed,
+        dots=[case.unit.dot for case in cases.values()],
+    )
+    for phase, recorded in enumerate(phases):
+        for name, case in cases.items():
+            assert recorded[name]["words"] == case.expected, f"phase {phase}, {name}"
+    for name, case in cases.items():
+        taken, given = phases[0][name]["taken"], phases[0][name]["given"]
+        finished = given[case.neuron_folds - 1 :: case.neuron_folds]
+        intervals = [after - cycle for cycle, after in pairwise(finished)]
+        assert intervals == [case.neuron_folds * case.synapse_folds] * (_VECTORS - 1), name
+        assert given[0] - taken[0] == case.synapse_folds + 3 + case.latency, name

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole accelerators in their AXI shell: small random networks of each input type, their protocols and their faults."""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnn_hw.network import Dense, Input, Layer, Network, Scores
+from bnn_hw.network_file import save_network
+from bnn_hw.plan import LayerPlan, Plan
+from bnn_rtl.shell import Shell
+from cocotb_run import SIMULATORS, fresh_seed, run_bench
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A network's shapes and its plan."""
+
+    input: Input
+    outputs: tuple[int, ...]
+    plan: tuple[tuple[int, int], ...]  # PE and SIMD of each layer
+
+
+_CASES = {
+    # 150 bits are 3 words with a rest; lanes that divide nothing
+    "bit": _Case(Input((150,), "bit"), (19, 13, 5), ((4, 10), (13, 19), (2, 3))),
+    # 27 bytes are 4 words with a rest
+    "uint8": _Case(Input((3, 3, 3), "uint8"), (11, 4), ((3, 5), (4, 11))),
+    # 16 bytes are 2 words; fully unrolled, so that results take the most time
+    "int8": _Case(Input((16,), "int8"), (9, 7, 2), ((9, 16), (7, 9), (2, 7))),
+}
+
+
+def _network(case: _Case, draw: random.Random) -> Network:
+    layers: list[Layer] = []
+    inputs, dtype = case.input.signal.size, case.input.dtype
+    for index, outputs in enumerate(case.outputs):
+        weights = np.array([[draw.getrandbits(1) for _ in range(inputs)] for _ in range(outputs)], bool)
+        if index < len(case.outputs) - 1:
+            layers.append(Dense(f"hidden{index + 1}", weights, np.array(_thresholds(outputs, inputs, dtype, draw), np.int32)))
+        else:
+            weights[-1] = weights[-2]  # the last two classes always tie
+            scale = [draw.choice((-1, 1)) * draw.randint(1, 9) for _ in range(outputs)]
+            offset = [draw.randint(-20, 20) for _ in range(outputs)]
+            scale[-1], offset[-1] = scale[-2], offset[-2]
+            layers.append(Scores("scores", weights, np.array(scale, np.int32), np.array(offset, np.int32)))
+        inputs, dtype = outputs, "bit"
+    return Network("random", case.input, tuple(layers))
+
+
+def _thresholds(outputs: int, inputs: int, dtype: str, draw: random.Random) -> list[int]:
+    """Returns thresholds that fire about as often as not; the first always does, the last never."""
+    middle, spread = (inputs / 2, inputs**0.5 / 2) if dtype == "bit" else (0, 147 * inputs**0.5 / 2)
+    thresholds = [round(draw.gauss(middle, spread)) for _ in range(outputs)]
+    reach = {"uint8": 255, "int8": 128}.get(dtype, 0) * inputs
+    thresholds[0], thresholds[-1] = (0, inputs + 1) if dtype == "bit" else (-reach, reach + 1)
+    return [min(max(threshold, thresholds[0]), thresholds[-1]) for threshold in thresholds]
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("dtype", _CASES)
+def test_shell(dtype: str, simulator: str, tmp_path: Path) -> None:
+    """All benches of the shell: streams, registers, faults."""
+    seed, case = fresh_seed(), _CASES[dtype]
+    network = _network(case, random.Random(seed))
+    plan = Plan(tuple(LayerPlan(layer.name, *lanes) for layer, lanes in zip(network.layers, case.plan, strict=True)))
+    save_network(network, tmp_path / "network.safetensors")
+    shell = Shell(network, plan)
+    stimulus = {"seed": seed, "pe": [layer.pe for layer in plan.layers], "cycles": plan.cycles(network)}
+    benches = ["shell_streams", "shell_registers", "shell_faults"]
+    run_bench(shell, benches, simulator, tmp_path, stimulus, dots=shell.dots)
