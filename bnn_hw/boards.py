@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from bnn_hw.errors import UsageError
+from bnn_hw.errors import ArtefactError
 
 __all__ = ["BOARDS", "Board", "find_board"]
 
@@ -35,7 +35,7 @@ BOARDS: Final = {
 
 
 def find_board(name: str) -> Board:
-    """Returns the board of that name. Raises `UsageError` with the known ones."""
+    """Returns the board of that name. Raises `ArtefactError` with the known ones."""
     if name not in BOARDS:
-        raise UsageError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
+        raise ArtefactError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
     return BOARDS[name]

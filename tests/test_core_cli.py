@@ -91,7 +91,7 @@ def test_build_by_json_follows_plan_and_fps(tmp_path: Path) -> None:
 def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, mnist, not 'lenet'$"
     _refused(2, known, "build", "--model", "lenet")
-    _refused(1, r"board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$", "build", "--model", "mnist-tiny", "--board", "pynqz2")
+    _refused(2, r"board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$", "build", "--model", "mnist-tiny", "--board", "pynqz2")
     _refused(1, r"--plan and --fps exclude each other", "build", "--model", "mnist-tiny", "--plan", "x", "--fps", "5")
     _refused(1, r"No such command 'bild'", "bild")
     _refused(1, r"Missing option '--model'", "build")

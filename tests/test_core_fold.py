@@ -18,6 +18,7 @@ from bnn_training.layers import BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryMlp
 from strategies import DTYPES, TrainedLayer, trained_layers
 
+torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 OUTPUTS = 16
 EPSILON = 1e-4
 

@@ -16,6 +16,8 @@ from bnn_training.network import BinaryMlp
 from naive import naive_class, naive_trace
 from strategies import DTYPES, networks, random_inputs, random_network
 
+torch.set_num_threads(1)  # the products are small: threads would only wait for each other
+
 
 def check_against_naive(network: Network, inputs: np.ndarray) -> None:
     trace, classes = golden.trace(network, inputs), golden.classify(network, inputs)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnn_hw.boards import BOARDS, Board, find_board
-from bnn_hw.errors import ArtefactError, UsageError
+from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import Resources, layer_resources
 from bnn_hw.network import Input, Network
 from bnn_hw.plan import STREAM_BITS, LayerPlan, Plan, find_plan, input_cycles, layer_cycles, load_plan, plan_json
@@ -173,7 +173,7 @@ def test_resources_add_up_and_fit() -> None:
 
 def test_boards() -> None:
     assert all(find_board(name).name == name for name in BOARDS)
-    with pytest.raises(UsageError, match=r"^board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$"):
+    with pytest.raises(ArtefactError, match=r"^board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$"):
         find_board("pynqz2")
 
 

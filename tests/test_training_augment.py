@@ -6,6 +6,7 @@ import torch
 
 from bnn_training.augment import AffineRange, random_affine
 
+torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 IMAGES = torch.randint(0, 256, (3, 9, 11), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 NAMES = ("rotation", "rows_scale", "columns_scale", "shear", "down", "right")
 

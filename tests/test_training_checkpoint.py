@@ -21,6 +21,7 @@ from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import CHECKPOINT_FORMAT, Checkpoint, build_network, load_checkpoint, load_network, save_checkpoint
 from bnn_training.recipes import Recipe
 
+torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 RECIPE = Recipe("tiny", "stripes", (7, 5), epochs=3, augmentation=AffineRange(1, 0.5, 0.25, 2), bfloat16=False)
 
 

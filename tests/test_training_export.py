@@ -16,6 +16,7 @@ from bnn_training.export import Agreement, compare, export_checkpoint, export_ne
 from bnn_training.network import BinaryMlp
 from bnn_training.recipes import Recipe
 
+torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 RECIPE = Recipe("tiny", "noise", (40, 30), epochs=3, pixel_threshold=100, bfloat16=False)
 
 

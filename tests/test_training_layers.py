@@ -12,6 +12,7 @@ from bnn_training.layers import BinaryLinear
 from bnn_training.losses import squared_hinge
 from bnn_training.network import BinaryBlock, BinaryMlp
 
+torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 BELOW_ONE, ABOVE_ONE = 1 - 2**-24, 1 + 2**-23
 
 

@@ -19,12 +19,8 @@ from bnn_training.checkpoint import CHECKPOINT_FORMAT, load_checkpoint
 from bnn_training.recipes import RECIPES, Recipe
 from bnn_training.trainer import BEST, EpochReport, train
 
+torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 RECIPE = Recipe("tiny", "stripes", (24,), epochs=5, batch=20, validation=30, augmentation=AffineRange(shift_pixels=1), seed=4)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def stripes(images: int, seed: int) -> Split:

@@ -79,7 +79,7 @@ def doctor(as_json: bool) -> None:
         print_json([{"name": t.name, "found": place, "purpose": t.purpose, "install": t.install} for t, place in found])
         return
     rows = [(tool.name, place or "absent", tool.purpose, "" if place else tool.install) for tool, place in found]
-    table("outside tools", ("tool", "found", "which", "get it with"), rows)
+    table("outside tools", ("tool", "version", "which", "get it with"), rows)
 
 
 @click.command()

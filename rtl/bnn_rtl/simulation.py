@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -30,20 +29,14 @@ class Recording:
     """What the Verilog gave for some images.
 
     `activations`: [images, outputs] bool for each layer before the scores; `scores`: [images, classes] int32;
-    `classes`: [images] int32; `finish_cycles`: [images] uint64, the cycle in which each image's class was sent.
+    `classes`: [images] int32; `interval_cycles`: the mean number of cycles from one image's class to the next one's.
     """
 
     activations: tuple[np.ndarray, ...]
     scores: np.ndarray
     classes: np.ndarray
-    finish_cycles: np.ndarray
+    interval_cycles: float
     elapsed_s: float
-
-    @cached_property
-    def interval_cycles(self) -> float:
-        """The measured initiation interval: the mean number of cycles from one image to the next."""
-        first, last = int(self.finish_cycles[0]), int(self.finish_cycles[-1])
-        return (last - first) / max(1, len(self.finish_cycles) - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,20 +57,11 @@ class Simulation:
         shares = [share for share in np.array_split(inputs, processes) if len(share)]
         with ThreadPoolExecutor(len(shares)) as pool:
             recordings = list(pool.map(lambda item: self._run(item[1], f"run{item[0]}", seed), enumerate(shares)))
-        if len(recordings) == 1:
-            return recordings[0]
-        # Each process counts its own cycles; laid end to end, they read as one run but for the filling of the pipeline.
-        finish, base = [], 0
-        for recording in recordings:
-            cycles = recording.finish_cycles.astype(np.int64)
-            step = round(recording.interval_cycles)
-            finish.append(cycles - cycles[0] + base if base else cycles)
-            base = int(finish[-1][-1]) + step
         return Recording(
             tuple(np.concatenate(parts) for parts in zip(*(recording.activations for recording in recordings), strict=True)),
             np.concatenate([recording.scores for recording in recordings]),
             np.concatenate([recording.classes for recording in recordings]),
-            np.concatenate(finish).astype(np.uint64),
+            float(np.mean([recording.interval_cycles for recording in recordings])),
             max(recording.elapsed_s for recording in recordings),
         )
 
@@ -89,11 +73,12 @@ class Simulation:
         arguments = [str(len(inputs)), str(input_cycles(self.network)), str(results), str(seed)]
         printed = run_tool([self.folder.resolve() / "harness", *arguments], folder, folder / "harness.log")
         words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
+        finish_cycles = np.fromfile(folder / "finish.bin", "<u8")
         return Recording(
             tuple(self._tap(folder, index) for index in range(len(self.network.layers) - 1)),
             words[:, :-1],
             words[:, -1],
-            np.fromfile(folder / "finish.bin", "<u8"),
+            float(np.ptp(finish_cycles)) / max(1, len(finish_cycles) - 1),
             json.loads(printed)["elapsed_s"],
         )
 
