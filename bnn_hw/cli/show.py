@@ -42,9 +42,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     _output.print(result)
 
 
-def percent(share: float | None) -> str:
-    """Returns a share of 0 to 1 as text."""
-    return "unknown" if share is None else f"{100 * share:.2f} %"
+def percent(share: object) -> str:
+    """Returns a share of 0 to 1 as text; what is no number is unknown."""
+    return f"{100 * share:.2f} %" if isinstance(share, float | int) else "unknown"
 
 
 def cache_folder() -> Path:
