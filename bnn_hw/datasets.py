@@ -3,8 +3,10 @@
 
 import gzip
 import hashlib
-import urllib.error
+import http.client
+import math
 import urllib.request
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +65,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
         raise ArtefactError(f"{path} must be an IDX file of unsigned bytes (it starts 00 00 08), not {raw[:4].hex(' ')}")
     header_bytes = 4 + 4 * raw[3]
     shape = tuple(int.from_bytes(raw[at : at + 4], "big") for at in range(4, header_bytes, 4))
-    expected_bytes = header_bytes + int(np.prod(shape, dtype=np.int64))
+    expected_bytes = header_bytes + math.prod(shape)
     if len(raw) != expected_bytes:
         raise ArtefactError(f"{path} must hold {expected_bytes:,} bytes for shape {shape}, not {len(raw):,}; fetch it again")
     found = hashlib.sha256(raw).hexdigest()
@@ -128,8 +130,8 @@ def _read(path: Path) -> bytes:
         return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except OSError as error:  # gzip.BadGzipFile is one too
         raise ArtefactError(f"{path} cannot be read: {error}; fetch it again") from error
-    except EOFError as error:
-        raise ArtefactError(f"{path} is truncated; fetch it again") from error
+    except (EOFError, zlib.error) as error:
+        raise ArtefactError(f"{path} is truncated or damaged: {error}; fetch it again") from error
 
 
 def _download(path: Path, sha256: str, mirrors: Sequence[str]) -> None:
@@ -140,7 +142,7 @@ def _download(path: Path, sha256: str, mirrors: Sequence[str]) -> None:
             with urllib.request.urlopen(mirror + path.name, timeout=_DOWNLOAD_TIMEOUT_S) as response:
                 partial.write_bytes(response.read())
             read_idx(partial, sha256)
-        except (urllib.error.URLError, OSError, ArtefactError) as error:
+        except (OSError, http.client.HTTPException, ArtefactError) as error:  # URLError is an OSError
             partial.unlink(missing_ok=True)
             failures.append(f"{mirror}: {error}")
         else:

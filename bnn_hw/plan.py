@@ -93,13 +93,23 @@ def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
     """
     fastest = max(input_cycles(network), network.classes + 1)
     if fps is not None:
+        if not fps > 0:
+            raise ArtefactError(f"the rate must be above 0 images/s, not {fps}")
         cycles = int(board.clock_mhz * 1e6 / fps)
         if cycles < fastest:
             raise ArtefactError(
                 f"{fps:,.0f} images/s at {board.clock_mhz} MHz leaves {cycles} cycles an image, but input and output streams "
-                f"take {fastest}; at most {board.clock_mhz * 1e6 / fastest:,.0f} images/s is possible"
+                f"take {fastest}; at most {int(board.clock_mhz * 1e6 / fastest):,} images/s is possible"
             )
-        return _cheapest(network, cycles)
+        plan = _cheapest(network, cycles)
+        if not plan.resources(network).fits(board, _BUDGET):
+            need = plan.resources(network)
+            raise ArtefactError(
+                f"{fps:,.0f} images/s take about {need.luts:,} LUT, {need.bram36:g} BRAM36 and {need.dsps:,} DSP; a plan may "
+                f"fill {_BUDGET:.0%} of {board.name}, which has {board.luts:,}, {board.bram36} and {board.dsps:,}; "
+                "ask for fewer images/s"
+            )
+        return plan
     for cycles in _targets(fastest, network):
         plan = _cheapest(network, cycles)
         if plan.resources(network).fits(board, _BUDGET):
@@ -120,7 +130,7 @@ def load_plan(path: Path, network: Network) -> Plan:
         layers = tuple(LayerPlan(layer["name"], layer["pe"], layer["simd"]) for layer in description["layers"])
     except OSError as error:
         raise ArtefactError(f"plan {path} cannot be read: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtefactError(f"{path} is no plan: {error!r}; start from the plan.json of a build") from error
     for layer in layers:
         if not (isinstance(layer.name, str) and type(layer.pe) is int and type(layer.simd) is int):
@@ -158,7 +168,7 @@ def _targets(fastest: int, network: Network) -> Iterator[int]:
 
 
 def _cheapest(network: Network, cycles: int) -> Plan:
-    """Returns the plan with the fewest LUTs, layer by layer, that takes at most `cycles` an image."""
+    """Returns the plan with the fewest LUTs of those tried, layer by layer, that takes at most `cycles` an image."""
     layers: list[LayerPlan] = []
     lanes = input_lanes(network)
     for step in network.steps():

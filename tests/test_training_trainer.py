@@ -195,3 +195,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(tmp_path: Path) -> 
 def test_recipes_are_by_name() -> None:
     assert {"mnist-tiny", "mnist-small", "mnist"} <= set(RECIPES)
     assert all(recipe.name == name for name, recipe in RECIPES.items())
+
+
+def test_batch_that_exceeds_the_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"^batch must be at most the \d+ images that train, not 100,000$"):
+        train(replace(RECIPE, batch=100_000), DATASET, tmp_path)

@@ -28,7 +28,7 @@ __all__ = ["export", "train"]
 @data_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and log; runs/<model> without it.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--seed", type=int, help="Instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
 @click.option("--threads", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default=True, help="Processor threads.")
 @json_option
 def train(

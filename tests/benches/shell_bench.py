@@ -15,6 +15,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
+from cocotbext.axi.axil_channels import AxiLiteAWTransaction, AxiLiteWTransaction
 
 from bnn_hw.network import Dense
 from bnn_hw.network_file import load_network
@@ -62,6 +63,14 @@ class ShellBench:
         """Writes a whole register."""
         answer = await self.master.write(register, value.to_bytes(4, "little"))
         assert answer.resp == AxiResp.OKAY
+
+    async def write_strobed(self, register: int, value: int, strobe: int) -> None:
+        """Writes those bytes of a register that `strobe` names; the others are on the bus too."""
+        channels = self.master.write_if
+        await channels.aw_channel.send(AxiLiteAWTransaction(awaddr=register, awprot=0))
+        await channels.w_channel.send(AxiLiteWTransaction(wdata=value, wstrb=strobe))
+        answer = await channels.b_channel.recv()
+        assert answer.bresp == AxiResp.OKAY
 
     def images(self, count: int) -> list[list[int]]:
         """Returns random images, each a list of elements."""

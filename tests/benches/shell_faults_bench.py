@@ -35,14 +35,18 @@ def _cut(bench: ShellBench, image: list[int], words: int) -> list[int]:
 
 @cocotb.test(timeout_time=400, timeout_unit="us")
 async def last_within_an_image(dut: Any) -> None:
-    """The image is filled up with zeros and ends its packet."""
+    """The image is filled up with zeros and ends its packet; the next packet is right behind."""
     bench = await _start(dut, "early last")
+    bench.source.set_pause_generator(None)
     for packet_images in (0, 3):
         for words in range(1, bench.words):
             images = bench.images(2)
             await bench.write(Register.PACKET_IMAGES, packet_images)
+            behind = bench.images(packet_images or 1)
             await bench.send_bytes(bench.content(images)[: (bench.words + words) * WORD_BYTES])
+            await bench.send(behind)
             await bench.check([images[0], _cut(bench, images[1], words)])
+            await bench.check(behind)
             await _expect(bench, Status.EARLY_LAST)
 
 
@@ -131,7 +135,7 @@ async def soft_reset_half_way(dut: Any) -> None:
     for _ in range(_ROUNDS):
         await _stop_half_way(bench)
         await bench.write(Register.CONTROL, 0xFFFF_FFFF & ~Control.RESET)
-        await bench.master.write(Register.CONTROL + 1, b"\xff\xff\xff")
+        await bench.write_strobed(Register.CONTROL, 0xFFFF_FFFF, 0b1110)
         assert await bench.read(Register.PACKET_IMAGES) == 5
         assert await bench.read(Register.STATUS) & Status.NULL_BYTE
         await bench.write(Register.CONTROL, Control.RESET)

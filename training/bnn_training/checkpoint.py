@@ -70,7 +70,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         fields = description["recipe"]
         augmentation = AffineRange(**fields["augmentation"])
         recipe = Recipe(**{**fields, "hidden": tuple(fields["hidden"]), "augmentation": augmentation})
-        return Checkpoint(
+        checkpoint = Checkpoint(
             recipe,
             tuple(description["input_shape"]),
             description["classes"],
@@ -78,8 +78,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
             description["best_validation"],
             tensors,
         )
-    except (KeyError, TypeError, ValueError) as error:
+        _check_types(checkpoint)
+        return checkpoint
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is no checkpoint of this version: {error!r}; `bnn_hw train` writes one") from error
+
+
+def _check_types(checkpoint: Checkpoint) -> None:
+    """Raises `ValueError` naming a field that is not of its type, or not in its range."""
+    recipe = checkpoint.recipe
+    counts = {
+        **{f"hidden[{index}]": width for index, width in enumerate(recipe.hidden)},
+        **{f"input_shape[{index}]": extent for index, extent in enumerate(checkpoint.input_shape)},
+        **{name: getattr(recipe, name) for name in ("epochs", "batch")},
+        **{name: getattr(checkpoint, name) for name in ("classes", "epoch")},
+    }
+    numbers = {**vars(recipe.augmentation), "learning_rate": recipe.learning_rate, "best_validation": checkpoint.best_validation}
+    rules = {
+        **{name: type(value) is int and 0 < value <= 1 << 20 for name, value in counts.items()},
+        **{name: type(value) in (int, float) for name, value in numbers.items()},
+        **{name: isinstance(getattr(recipe, name), str) for name in ("name", "dataset")},
+        **{
+            name: type(getattr(recipe, name)) is int and getattr(recipe, name) >= 0
+            for name in ("pixel_threshold", "seed", "validation")
+        },
+        "bfloat16": type(recipe.bfloat16) is bool,
+    }
+    for name, holds in rules.items():
+        if not holds:
+            raise ValueError(f"{name} is not of its type, or out of range")
 
 
 def build_network(recipe: Recipe, inputs: int, classes: int) -> BinaryMlp:
@@ -93,11 +120,12 @@ def load_network(checkpoint: Checkpoint) -> BinaryMlp:
     inputs = 1
     for extent in checkpoint.input_shape:
         inputs *= extent
-    network = build_network(checkpoint.recipe, inputs, checkpoint.classes)
+    with torch.device("meta"):  # nothing is allocated before the tensors have proved to be of the recipe's shapes
+        network = build_network(checkpoint.recipe, inputs, checkpoint.classes)
     prefix = "model."
     state = {name[len(prefix) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)}
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(state, assign=True)
     except RuntimeError as error:
         raise ArtefactError(f"checkpoint does not hold the tensors of recipe {checkpoint.recipe.name!r}: {error}") from error
-    return network.eval()
+    return network.float().eval()

@@ -105,6 +105,8 @@ def _split(split: Split, held_out: int) -> tuple[Split, Split]:
 
 
 def _prepare(recipe: Recipe, dataset: Dataset, fit: Split) -> _Training:
+    if len(fit.labels) < recipe.batch:
+        raise ArtefactError(f"batch must be at most the {len(fit.labels):,} images that train, not {recipe.batch:,}")
     torch.manual_seed(recipe.seed)
     network = build_network(recipe, math.prod(fit.images.shape[1:]), dataset.classes)
     generator = torch.Generator().manual_seed(recipe.seed)
@@ -170,15 +172,32 @@ def _save(training: _Training, epoch: int, best: float, folder: Path, is_best: b
     save_checkpoint(replace(checkpoint, tensors=everything), folder / _LAST)
 
 
+def _state_shapes(training: _Training) -> dict[str, torch.Size]:
+    """Returns name and shape of each tensor that a checkpoint must hold for a training to go on from it."""
+    shapes = {f"model.{name}": tensor.shape for name, tensor in training.network.state_dict().items()}
+    for index, group in enumerate(training.optimizer.param_groups):
+        shape = group["params"][0].shape
+        shapes |= {
+            f"optimizer.{index}.step": torch.Size([]),
+            f"optimizer.{index}.exp_avg": shape,
+            f"optimizer.{index}.exp_avg_sq": shape,
+        }
+    return {**shapes, "generator": training.generator.get_state().shape}
+
+
 def _resume(training: _Training, folder: Path) -> tuple[int, float]:
     """Restores the last checkpoint of `folder`, if there is one; returns the epochs done and the best validation."""
     path = folder / _LAST
     if not path.exists():
         return 0, 0.0
     checkpoint = load_checkpoint(path)
-    if checkpoint.recipe != training.recipe:
+    here = (training.recipe, training.dataset.train.images.shape[1:], training.dataset.classes)
+    if (checkpoint.recipe, checkpoint.input_shape, checkpoint.classes) != here:
         raise ArtefactError(f"{path} belongs to other settings ({checkpoint.recipe}); remove the folder or give another --out")
     tensors = dict(checkpoint.tensors)
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    if shapes != _state_shapes(training):
+        raise ArtefactError(f"{path} does not hold the whole state of its training; remove the folder or give another --out")
     training.generator.set_state(tensors.pop("generator"))
     model, optimizer = {}, training.optimizer.state_dict()
     for name, tensor in tensors.items():
