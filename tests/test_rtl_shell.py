@@ -31,7 +31,12 @@ _CASES = {
     "uint8": _Case(Input((3, 3, 3), "uint8"), (11, 4), ((3, 5), (4, 11))),
     # 16 bytes are 2 words; fully unrolled, so that results take the most time
     "int8": _Case(Input((16,), "int8"), (9, 7, 2), ((9, 16), (7, 9), (2, 7))),
+    # scores of the pixels themselves
+    "scores_only": _Case(Input((11,), "uint8"), (3,), ((2, 4),)),
 }
+
+
+_NAMES = ("argmax", "scores_input")  # of layers, such as an accelerator could want for parts of its own
 
 
 def _network(case: _Case, draw: random.Random) -> Network:
@@ -40,7 +45,7 @@ def _network(case: _Case, draw: random.Random) -> Network:
     for index, outputs in enumerate(case.outputs):
         weights = np.array([[draw.getrandbits(1) for _ in range(inputs)] for _ in range(outputs)], bool)
         if index < len(case.outputs) - 1:
-            layers.append(Dense(f"hidden{index + 1}", weights, np.array(_thresholds(outputs, inputs, dtype, draw), np.int32)))
+            layers.append(Dense(_NAMES[index], weights, np.array(_thresholds(outputs, inputs, dtype, draw), np.int32)))
         else:
             weights[-1] = weights[-2]  # the last two classes always tie
             scale = [draw.choice((-1, 1)) * draw.randint(1, 9) for _ in range(outputs)]
@@ -61,10 +66,10 @@ def _thresholds(outputs: int, inputs: int, dtype: str, draw: random.Random) -> l
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
-@pytest.mark.parametrize("dtype", _CASES)
-def test_shell(dtype: str, simulator: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", _CASES)
+def test_shell(name: str, simulator: str, tmp_path: Path) -> None:
     """All benches of the shell: streams, registers, faults."""
-    seed, case = fresh_seed(), _CASES[dtype]
+    seed, case = fresh_seed(), _CASES[name]
     network = _network(case, random.Random(seed))
     plan = Plan(tuple(LayerPlan(layer.name, *lanes) for layer, lanes in zip(network.layers, case.plan, strict=True)))
     save_network(network, tmp_path / "network.safetensors")

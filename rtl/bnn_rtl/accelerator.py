@@ -44,15 +44,16 @@ class Accelerator(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        # Submodules other than the layers have names with a leading _, which no layer has.
         upstream, lanes = flipped(self.i), STREAM_BITS // element_shape(self._network.input.signal).width
         for step, planned, unit in zip(self._network.steps(), self._plan.layers, self._units, strict=True):
-            upstream = self._convert(m, f"{step.layer.name}_input", upstream, step.input, lanes, planned.simd)
+            upstream = self._convert(m, f"_input_{step.layer.name}", upstream, step.input, lanes, planned.simd)
             m.submodules[step.layer.name] = unit
             connect(m, upstream, unit.i)
             upstream, lanes = unit.o, planned.pe
         score_shape = _score_shape(step)
-        m.submodules.argmax = argmax = Argmax(score_shape, self._network.classes)
-        m.submodules.argmax_input = converter = WidthConverter(score_shape.width, self._network.classes, lanes, 1)
+        m.submodules["_argmax"] = argmax = Argmax(score_shape, self._network.classes)
+        m.submodules["_argmax_input"] = converter = WidthConverter(score_shape.width, self._network.classes, lanes, 1)
         connect(m, upstream, converter.i)
         m.d.comb += [
             argmax.i.valid.eq(converter.o.valid),
