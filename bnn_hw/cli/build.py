@@ -101,7 +101,7 @@ def _show(result: BuildResult) -> None:
         else "no (--no-verify)",
         "build": str(result.folder),
     }
-    table("", ("", ""), list(facts.items()))
+    table("the build", ("", ""), list(facts.items()))
 
 
 @click.command()

@@ -32,8 +32,9 @@ def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a result for people; numbers are set right."""
-    result = Table(title=title, title_justify="left")
+    """Prints a result for people, without a header where the columns have no names; numbers are set right."""
+    _output.print(title, style="bold", highlight=False)
+    result = Table(show_header=any(columns))
     for index, column in enumerate(columns):
         numeric = all(str(row[index])[:1].isdigit() for row in rows)
         result.add_column(column, justify="right" if numeric else "left", overflow="fold")
