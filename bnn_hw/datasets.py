@@ -67,10 +67,12 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     shape = tuple(int.from_bytes(raw[at : at + 4], "big") for at in range(4, header_bytes, 4))
     expected_bytes = header_bytes + math.prod(shape)
     if len(raw) != expected_bytes:
-        raise ArtefactError(f"{path} must hold {expected_bytes:,} bytes for shape {shape}, not {len(raw):,}; fetch it again")
+        raise ArtefactError(
+            f"{path} must hold {expected_bytes:,} bytes for shape {shape}, not {len(raw):,}; remove it and fetch it again"
+        )
     found = hashlib.sha256(raw).hexdigest()
     if sha256 is not None and found != sha256:
-        raise ArtefactError(f"{path} is altered: SHA-256 must be {sha256}, not {found}; fetch it again")
+        raise ArtefactError(f"{path} is altered: SHA-256 must be {sha256}, not {found}; remove it and fetch it again")
     return np.frombuffer(raw, np.uint8, offset=header_bytes).reshape(shape)
 
 
@@ -129,9 +131,9 @@ def _read(path: Path) -> bytes:
         raw = path.read_bytes()
         return gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
     except OSError as error:  # gzip.BadGzipFile is one too
-        raise ArtefactError(f"{path} cannot be read: {error}; fetch it again") from error
+        raise ArtefactError(f"{path} cannot be read: {error}; remove it and fetch it again") from error
     except (EOFError, zlib.error) as error:
-        raise ArtefactError(f"{path} is truncated or damaged: {error}; fetch it again") from error
+        raise ArtefactError(f"{path} is truncated or damaged: {error}; remove it and fetch it again") from error
 
 
 def _download(path: Path, sha256: str, mirrors: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,12 +59,14 @@ def read_manifest(folder: Path) -> Manifest:
     if not is_build(folder):
         raise ArtefactError(f"{folder} is no build; `bnn_hw build` makes one")
     description = json.loads((folder / MANIFEST).read_text())
-    if description.pop("format") != _FORMAT or description.pop("version", None) != _VERSION:
+    if (description.pop("format"), description.pop("version", None)) != (_FORMAT, _VERSION):
         raise ArtefactError(f"{folder}: the manifest must be of version {_VERSION}; build again with this bnn_hw")
     try:
         manifest = Manifest(**description)
     except TypeError as error:
         raise ArtefactError(f"{folder / MANIFEST} does not have the fields of version {_VERSION}: {error}; build again") from error
+    if not isinstance(manifest.files, dict) or not re.fullmatch(r"[a-z][a-z0-9_]*", str(manifest.top)):
+        raise ArtefactError(f"{folder / MANIFEST}: files must be an object and top a module's name; build again")
     found = _digests(folder)
     wrong = sorted(name for name in found.keys() | manifest.files.keys() if found.get(name) != manifest.files.get(name))
     if wrong:

@@ -18,7 +18,19 @@ import numpy as np
 
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["Dense", "Input", "Layer", "Network", "Scores", "Signal", "Step", "element_bits", "sum_range", "threshold_range"]
+__all__ = [
+    "Dense",
+    "Input",
+    "Layer",
+    "Network",
+    "Scores",
+    "Signal",
+    "Step",
+    "element_bits",
+    "score_reach",
+    "sum_range",
+    "threshold_range",
+]
 
 Dtype: TypeAlias = Literal["bit", "uint8", "int8", "int32"]
 
@@ -192,6 +204,11 @@ def threshold_range(signal: Signal) -> tuple[int, int]:
     return low, high + 1
 
 
+def score_reach(layer: Scores, signal: Signal) -> np.ndarray:
+    """Returns a bound on the magnitude of each class's scores: [classes] int64."""
+    return np.abs(layer.scale.astype(np.int64)) * sum_range(signal)[1] + np.abs(layer.offset.astype(np.int64))
+
+
 def _check_step(step: Step) -> None:
     layer, signal = step.layer, step.input
     if signal.dtype == "int32":
@@ -213,7 +230,7 @@ def _check_step(step: Step) -> None:
                     f"layer {layer.name}: thresholds[{wrong[0]}] must be in {low}..{high}, not {layer.thresholds[wrong[0]]}"
                 )
         case Scores():
-            reach = np.abs(layer.scale.astype(np.int64)) * sum_range(signal)[1] + np.abs(layer.offset.astype(np.int64))
+            reach = score_reach(layer, signal)
             if reach.max() > _INT32_MAX:
                 index = int(reach.argmax())
                 raise ArtefactError(

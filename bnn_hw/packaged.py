@@ -9,13 +9,14 @@ from typing import Final
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from bnn_hw.datasets import Split
+from bnn_hw.datasets import DATASETS, Split
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network
 from bnn_hw.network_file import NETWORK_FORMAT, load_network
 
-__all__ = ["find_model", "packaged_models", "packaged_network", "packaged_test_images"]
+__all__ = ["CHECKPOINT_FORMAT", "find_model", "packaged_models", "packaged_network", "packaged_test_images"]
 
+CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"  # the metadata key of checkpoints, as training writes them
 _MODELS: Final = files("bnn_hw.models")
 _SUFFIX: Final = ".safetensors"
 
@@ -42,10 +43,10 @@ def find_model(model: str, fold: Callable[[Path], Network]) -> Network:
     return fold(path) if _is_checkpoint(path) else load_network(path)
 
 
-def packaged_test_images(dataset: str) -> Split | None:
-    """Returns the packaged test images of a data set, or None where the package has none of it."""
+def packaged_test_images(dataset: object) -> Split | None:
+    """Returns the packaged test images of the data set of that name, or None where the package has none of it."""
     entry = _MODELS.joinpath(f"{dataset}-test-images.npz")
-    if not entry.is_file():
+    if dataset not in DATASETS or not entry.is_file():
         return None
     with as_file(entry) as path, np.load(path, allow_pickle=False) as file:
         return Split(file["images"], file["labels"])
@@ -54,6 +55,6 @@ def packaged_test_images(dataset: str) -> Split | None:
 def _is_checkpoint(path: Path) -> bool:
     try:
         with safe_open(path, framework="np") as file:
-            return NETWORK_FORMAT not in (file.metadata() or {}) and "bnn_hw.checkpoint" in (file.metadata() or {})
+            return NETWORK_FORMAT not in (file.metadata() or {}) and CHECKPOINT_FORMAT in (file.metadata() or {})
     except (OSError, SafetensorError):
         return False  # load_network says what is wrong with it

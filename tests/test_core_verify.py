@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The generated Verilog in Verilator against the golden and the naive model, and mutants that must be found."""
 
+import re
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from bnn_hw import golden
 from bnn_hw.errors import MismatchError, ToolError
 from bnn_hw.network import Dense, Input, Network
 from bnn_hw.plan import LayerPlan, Plan
+from bnn_hw.vectors import make_vectors
 from bnn_hw.verify import Verification, verify_verilog
 from bnn_rtl import simulation
 from bnn_rtl.emit import emit_verilog
@@ -27,7 +31,8 @@ def _emit(network: Network, plan: Plan) -> str:
 
 
 def _verify(network: Network, plan: Plan, inputs: np.ndarray, verilog: str | None = None, **options: Any) -> Verification:
-    return verify_verilog(verilog or _emit(network, plan), "dut", network, plan, inputs, **options)
+    vectors = make_vectors(network, inputs, labels=None)
+    return verify_verilog(verilog or _emit(network, plan), "dut", network, plan, vectors, **options)
 
 
 @st.composite
@@ -122,5 +127,17 @@ def test_swapped_stream_word_is_found(small: tuple[Network, Plan, np.ndarray], m
 def test_deadlock_is_an_error_that_names_the_log(small: tuple[Network, Plan, np.ndarray]) -> None:
     network, plan, inputs = small
     verilog = _emit(network, plan).replace("(m_axis_tvalid)", "()")
-    with pytest.raises(ToolError, match=r"^harness failed with exit code 1: nothing moved for .* \(all of it in .*harness\.log\)$"):
+    message = r"^harness failed with exit code 1: nothing moved for .* \(all of it in (.*harness\.log)\)$"
+    with pytest.raises(ToolError, match=message) as raised:
         _verify(network, plan, inputs[:1], verilog)
+    found = re.search(message, str(raised.value))
+    assert found
+    log = Path(found[1])
+    assert "nothing moved" in log.read_text()
+    shutil.rmtree(log.parents[1])
+
+
+def test_one_image_has_no_interval(small: tuple[Network, Plan, np.ndarray]) -> None:
+    network, plan, inputs = small
+    verification = _verify(network, plan, inputs[:3], processes=3)
+    assert (verification.images, verification.measured_cycles) == (3, None)

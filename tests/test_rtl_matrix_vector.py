@@ -3,6 +3,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
 
+from bnn_rtl.dot_product import dot_product
 from bnn_rtl.finish import ScaleOffset, ThresholdCompare
 from bnn_rtl.matrix_vector import MatrixVectorUnit, weight_words
 from cocotb_run import SIMULATORS, fresh_seed, run_streams
 from naive import naive_dot, naive_matches, naive_words
 
+_shared_dot = cache(dot_product)  # units with the same one share its Verilog
 _VECTORS: Final = 6
 _SCORE_BITS: Final = 26
 _ELEMENTS: Final = {"bit": (unsigned(1), 0, 1), "uint8": (unsigned(8), 0, 255), "int8": (signed(8), -128, 127)}
@@ -65,7 +68,7 @@ def _make(case: tuple[str, int, int, int, int, str], draw: random.Random) -> _Ca
     else:
         results = [[constants[0][n] * total + constants[1][n] for n, total in enumerate(row)] for row in sums]
     memory = weight_words(np.array(weights, bool), pe, simd)
-    unit = MatrixVectorUnit(element, memory, inputs=inputs, outputs=outputs, pe=pe, simd=simd, finish=made)
+    unit = MatrixVectorUnit(_shared_dot(element, simd), memory, inputs=inputs, outputs=outputs, pe=pe, finish=made)
     return _Case(
         unit,
         [word for x in vectors for word in naive_words(x, element.width, simd)],

@@ -19,7 +19,7 @@ from bnn_hw.errors import ArtefactError, UsageError
 from bnn_hw.network import Network
 from bnn_hw.packaged import find_model
 from bnn_hw.plan import find_plan, layer_cycles, load_plan
-from bnn_hw.verify import verify_build
+from bnn_hw.verify import Verification, verify_build
 
 __all__ = ["build", "verify"]
 
@@ -96,7 +96,7 @@ def _show(result: BuildResult) -> None:
         "weights": f"{network.weight_bits:,} bits",
         "estimate": f"{resources.luts:,} LUT, {resources.bram36:g} BRAM36, {resources.dsps} DSP",
         "verified": f"{verification.images} images, every layer's bits and every score equal; "
-        f"{verification.measured_cycles:.1f} cycles an image measured"
+        f"{_cycles(verification)} cycles an image measured"
         if verification
         else "no (--no-verify)",
         "build": str(result.folder),
@@ -104,11 +104,16 @@ def _show(result: BuildResult) -> None:
     table("the build", ("", ""), list(facts.items()))
 
 
+def _cycles(verification: Verification) -> str:
+    measured = verification.measured_cycles
+    return "unknown (from one image)" if measured is None else f"{measured:.2f}"
+
+
 @click.command()
 @click.argument("build_folder", metavar="BUILD", type=click.Path(path_type=Path))
 @click.option("--images", default="vectors", show_default=True, help="vectors, all, or how many test images of the data set.")
 @data_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Other than 0: streams idle and push back at random.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=0, help="Other than 0: streams idle and push back at random.")
 @click.option(
     "--processes",
     type=click.IntRange(min=1),
@@ -134,7 +139,7 @@ def verify(build_folder: Path, images: str, data: Path | None, seed: int, proces
         return
     rows = [
         ("images", f"{verification.images:,}: every layer's bits and every score equal"),
-        ("cycles an image", f"{verification.measured_cycles:.2f} measured, {verification.planned_cycles} planned"),
+        ("cycles an image", f"{_cycles(verification)} measured, {verification.planned_cycles} planned"),
         ("simulated images/s", f"{verification.simulated_images_per_s:,.0f}"),
     ]
     table(str(build_folder), ("", ""), rows)

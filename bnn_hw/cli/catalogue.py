@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bnn_hw models`, `boards`, `doctor` and `infer`."""
 
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,15 @@ def doctor(as_json: bool) -> None:
     """Name every outside tool: whether it is there, what it is for, how to get it."""
     found = [(tool, tool.find()) for tool in TOOLS]
     if as_json:
-        print_json([{"name": t.name, "found": place, "purpose": t.purpose, "install": t.install} for t, place in found])
+        print_json(
+            [{"name": t.name, "version": v, "too_old": t.too_old, "purpose": t.purpose, "install": t.install} for t, v in found]
+        )
         return
-    rows = [(tool.name, place or "absent", tool.purpose, "" if place else tool.install) for tool, place in found]
-    table("outside tools", ("tool", "version", "which", "get it with"), rows)
+    rows = []
+    for tool, version in found:
+        shown = f"{version} (too old: {tool.minimum} or newer)" if tool.too_old else version or "absent"
+        rows.append((tool.name, shown, tool.purpose, "" if version and not tool.too_old else tool.install))
+    table("outside tools", ("tool", "version", "purpose", "get it with"), rows)
 
 
 @click.command()
@@ -108,13 +114,16 @@ def infer(model: str, images: Path | None, as_json: bool) -> None:
 
 def _images(network: Network, path: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
     if path is None:
-        packaged = packaged_test_images(str(network.provenance.get("dataset")))
+        packaged = packaged_test_images(network.provenance.get("dataset"))
         if packaged is None:
             raise ArtefactError(f"no test images are packaged for {network.name}; name a file with --images")
         return packaged.images, packaged.labels
     if path.suffix != ".npy":
         return read_idx(path), None
     try:
-        return np.load(path, allow_pickle=False), None
-    except (OSError, ValueError) as error:
+        images = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"{path} is no .npy file of numbers: {error}") from error
+    if not isinstance(images, np.ndarray):
+        raise ArtefactError(f"{path} must hold one array, not a {type(images).__name__}; save it with numpy.save")
+    return images, None

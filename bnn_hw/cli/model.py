@@ -4,14 +4,14 @@
 from pathlib import Path
 
 from bnn_hw.network import Network
-from bnn_hw.tools import require_package
+from bnn_hw.tools import require
 
 __all__ = ["fold_checkpoint"]
 
 
 def fold_checkpoint(path: Path) -> Network:
     """Returns the folded network of a checkpoint. Raises `ToolError` where torch is not installed."""
-    require_package("torch", "train", "folds checkpoints")
+    require("torch")
     from bnn_training.export import export_checkpoint
 
     return export_checkpoint(path)[0]

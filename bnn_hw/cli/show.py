@@ -22,7 +22,7 @@ data_option: Final = click.option(
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     envvar="BNN_HW_DATA",
     show_envvar=True,
-    help="Folder of the data set's official files. Without it they are downloaded.",
+    help="Folder of the data set's official files; without it, they are downloaded where they are needed.",
 )
 
 

@@ -14,7 +14,7 @@ from bnn_hw.datasets import Split, load_dataset
 from bnn_hw.errors import UsageError
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
-from bnn_hw.tools import require_package
+from bnn_hw.tools import require
 
 if TYPE_CHECKING:
     from bnn_training.export import Agreement
@@ -28,7 +28,7 @@ __all__ = ["export", "train"]
 @data_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and log; runs/<model> without it.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
-@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
 @click.option("--threads", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default=True, help="Processor threads.")
 @json_option
 def train(
@@ -42,7 +42,7 @@ def train(
     bnn_hw train --model mnist-tiny --data DIR
     bnn_hw train --model mnist --epochs 20 --out runs/quick
     """
-    require_package("torch", "train", "trains networks")
+    require("torch")
     import torch
 
     from bnn_training import recipes, trainer
@@ -81,12 +81,12 @@ def train(
 @data_option
 @json_option
 def export(checkpoint: Path, out: Path, data: Path | None, as_json: bool) -> None:
-    """Fold a checkpoint into a network file; with --data, measure it on the test set.
+    """Fold a checkpoint into a network file; with --data, measure it on the test set as well.
 
     \b
     bnn_hw export runs/mnist/best.safetensors --out mnist.safetensors --data DIR
     """
-    require_package("torch", "train", "folds checkpoints")
+    require("torch")
     from bnn_training.checkpoint import load_checkpoint
 
     recipe = load_checkpoint(checkpoint).recipe

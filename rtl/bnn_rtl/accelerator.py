@@ -6,10 +6,10 @@ from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from bnn_hw.network import Dense, Network, Scores, Signal, Step, sum_range, threshold_range
+from bnn_hw.network import Dense, Network, Scores, Signal, Step, score_reach, threshold_range
 from bnn_hw.plan import STREAM_BITS, LayerPlan, Plan
 from bnn_rtl.argmax import Argmax, result_layout
-from bnn_rtl.dot_product import DotProduct
+from bnn_rtl.dot_product import DotProduct, dot_product
 from bnn_rtl.finish import ScaleOffset, ThresholdCompare, shape_for
 from bnn_rtl.matrix_vector import MatrixVectorUnit, folds, weight_words
 from bnn_rtl.width_converter import WidthConverter
@@ -33,14 +33,16 @@ class Accelerator(Component):
 
     def __init__(self, network: Network, plan: Plan) -> None:
         self._network, self._plan = network, plan.check(network)
-        pairs = zip(network.steps(), plan.layers, strict=True)
-        self._units = [_unit(step, planned) for step, planned in pairs]
+        pairs = list(zip(network.steps(), plan.layers, strict=True))
+        kinds = {(element_shape(step.input), planned.simd) for step, planned in pairs}
+        self._dots = {kind: dot_product(*kind) for kind in kinds}
+        self._units = [_unit(step, planned, self._dots[element_shape(step.input), planned.simd]) for step, planned in pairs]
         super().__init__({"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))})
 
     @property
     def dots(self) -> list[DotProduct]:
-        """The dot products that the layers hold instances of."""
-        return [unit.dot for unit in self._units]
+        """The dot products that the layers hold instances of, each once."""
+        return list(self._dots.values())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -72,7 +74,7 @@ class Accelerator(Component):
         return converter.o
 
 
-def _unit(step: Step, planned: LayerPlan) -> MatrixVectorUnit:
+def _unit(step: Step, planned: LayerPlan, dot: DotProduct) -> MatrixVectorUnit:
     layer, element = step.layer, element_shape(step.input)
     outputs, inputs = layer.weights.shape
     sum_shape = MatrixVectorUnit.sum_shape(element, inputs, planned.simd)
@@ -89,7 +91,7 @@ def _unit(step: Step, planned: LayerPlan) -> MatrixVectorUnit:
             constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
             finish = ScaleOffset(sum_shape, _score_shape(step), _groups(factor, planned.pe, 0), _groups(constant, planned.pe, 0))
     words = weight_words(layer.weights, planned.pe, planned.simd)
-    return MatrixVectorUnit(element, words, inputs=inputs, outputs=outputs, pe=planned.pe, simd=planned.simd, finish=finish)
+    return MatrixVectorUnit(dot, words, inputs=inputs, outputs=outputs, pe=planned.pe, finish=finish)
 
 
 def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:
@@ -102,5 +104,5 @@ def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:
 def _score_shape(step: Step) -> Shape:
     layer = step.layer
     assert isinstance(layer, Scores)
-    reach = np.abs(layer.scale.astype(np.int64)) * sum_range(step.input)[1] + np.abs(layer.offset.astype(np.int64))
-    return signed(max(shape_for(-int(reach.max()), int(reach.max())).width, 2))
+    reach = int(score_reach(layer, step.input).max())
+    return signed(max(shape_for(-reach, reach).width, 2))

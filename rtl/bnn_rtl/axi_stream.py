@@ -57,7 +57,7 @@ class ImageReceiver(Component):
         last_word, last_image, accept, do_word = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             last_word.eq(word == words - 1),
-            last_image.eq((self.packet_images != 0) & (image == self.packet_images - 1)),
+            last_image.eq((self.packet_images != 0) & (image >= self.packet_images - 1)),
             # The last word of an image also needs room for its bit in `ends`.
             accept.eq(self.o.ready & (~last_word | self.ends.ready)),
             bus.tready.eq(accept & ~fill),

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dot products with binary weights: XNOR and popcount on bits, conditional complement and sum on 8-bit integers."""
 
-from functools import cache
 from typing import TypeAlias
 
 from amaranth.hdl import Cat, Module, Mux, Shape, signed, unsigned
@@ -23,7 +22,7 @@ class XnorPopcount(Component):
     """
 
     def __init__(self, lanes: int) -> None:
-        self.module = f"xnor_popcount_{lanes}"
+        self.module = f"_xnor_popcount_{lanes}"
         self._tree = AdderTree(unsigned(1), lanes)
         super().__init__({"x": In(lanes), "w": In(lanes), "o": Out(sum_shape(unsigned(1), lanes))})
 
@@ -53,7 +52,7 @@ class SignedSum(Component):
     """
 
     def __init__(self, element: Shape, lanes: int) -> None:
-        self.module = f"signed_sum_{'i' if element.signed else 'u'}{element.width}_{lanes}"
+        self.module = f"_signed_sum_{'i' if element.signed else 'u'}{element.width}_{lanes}"
         self._element = element
         operand = _operand_shape(element)
         self._tree = AdderTree(operand, lanes)
@@ -76,7 +75,7 @@ class SignedSum(Component):
         return m
 
 
-# `module` is the name of its Verilog module, which all instances of these lanes share.
+# `module` is the name of its Verilog module, which all instances share; no network's name starts with _.
 DotProduct: TypeAlias = XnorPopcount | SignedSum
 
 
@@ -89,7 +88,6 @@ def dot_shape(element: Shape, lanes: int) -> Shape:
     return sum_shape(element if element.width == 1 else _operand_shape(element), lanes)
 
 
-@cache
 def dot_product(element: Shape, lanes: int) -> DotProduct:
-    """Returns the dot product for inputs of `element`, bits or 8-bit integers; equal ones are one component."""
+    """Returns the dot product for inputs of `element`, bits or 8-bit integers."""
     return XnorPopcount(lanes) if element.width == 1 else SignedSum(element, lanes)

