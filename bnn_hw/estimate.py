@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from math import gcd
 
 from bnn_hw.boards import Board
-from bnn_hw.network import Dense, Step, element_bits
+from bnn_hw.network import Dense, Scores, Step, element_bits
 
 __all__ = ["Resources", "converter_resources", "layer_resources"]
 
-# LUTs for each bit that an XNOR-popcount tree takes in a cycle, by yosys synth_xilinx (docs/architecture.md).
+# LUTs for each bit that an XNOR-popcount tree takes in a cycle, by yosys synth_xilinx (docs/hardware.md, Area).
 _LUTS_PER_BIT = 2.3
-_LUTS_PER_BYTE = 10.0
+_LUTS_PER_BYTE = 10.0  # an adder of 9 bits, and the growth of the sums down the tree
+_DSP_FACTOR = 1 << 24  # a DSP48 multiplies a signed factor of 25 bits
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,11 @@ def layer_resources(step: Step, pe: int, simd: int) -> Resources:
     element_luts = _LUTS_PER_BIT if width == 1 else _LUTS_PER_BYTE
     sum_bits = (inputs << (width - 1)).bit_length()
     luts = pe * (simd * element_luts + 3 * sum_bits) + 2 * simd * width + 100
-    dsps = 0 if isinstance(step.layer, Dense) else 2 * pe
+    match step.layer:
+        case Dense():
+            dsps = 0
+        case Scores(scale=scale):
+            dsps = pe * (1 if abs(scale).max() < _DSP_FACTOR // 2 else 2)  # on bits, hardware multiplies by 2 * scale
     return Resources(round(luts), _bram36(words, pe * simd), dsps)
 
 
