@@ -53,8 +53,13 @@ class ImageReceiver(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         bus, words = self.bus, -(-self._image_bits // self._width)
-        word, image, fill = Signal(range(words)), Signal(32), Signal()
-        last_word, last_image, accept, do_word = Signal(), Signal(), Signal(), Signal()
+        word = Signal(range(words))
+        image = Signal(32)
+        fill = Signal()
+        last_word = Signal()
+        last_image = Signal()
+        accept = Signal()
+        do_word = Signal()
         m.d.comb += [
             last_word.eq(word == words - 1),
             last_image.eq((self.packet_images != 0) & (image >= self.packet_images - 1)),

@@ -89,7 +89,8 @@ class ScaleOffset(Component):
             operand = Signal(total.shape(), name=f"operand{index}")
             factor = Signal(scale_shape, name=f"factor{index}")
             product = Signal((total * constant.scale).shape(), name=f"product{index}")
-            offset1, offset2 = Signal(offset_shape, name=f"offset1_{index}"), Signal(offset_shape, name=f"offset2_{index}")
+            offset1 = Signal(offset_shape, name=f"offset1_{index}")
+            offset2 = Signal(offset_shape, name=f"offset2_{index}")
             result = Signal(self._score_shape, name=f"result{index}")
             m.d.sync += [
                 operand.eq(total),

@@ -78,9 +78,12 @@ class MatrixVectorUnit(Component):
         depth = -(-(self.dot.latency + self._finish.latency + 5) // self._synapse_folds) + 1
         m.submodules.results = results = SyncFIFO(width=len(self._finish.o), depth=depth)
 
-        issue, first_word, last_word = Signal(), Signal(), Signal()
+        issue = Signal()
+        first_word = Signal()
+        last_word = Signal()
         room = Signal(range(depth + 1), init=depth)  # results that the output buffer can still take
-        take, spend = Signal(), Signal()
+        take = Signal()
+        spend = Signal()
         m.d.comb += [take.eq(results.r_en & results.r_rdy), spend.eq(issue & last_word)]
         m.d.sync += room.eq(room + take - spend)
 
@@ -105,9 +108,12 @@ class MatrixVectorUnit(Component):
         words = self._synapse_folds
         depth = 2 * words if self._neuron_folds > 1 else 2
         buffer = m.submodules.buffer = Memory(shape=len(self.i.payload), depth=depth, init=[])
-        write, read = buffer.write_port(), buffer.read_port()
-        synapse, neuron = Signal(range(words)), Signal(range(self._neuron_folds))
-        first_pass, last_pass = Signal(), Signal()
+        write = buffer.write_port()
+        read = buffer.read_port()
+        synapse = Signal(range(words))
+        neuron = Signal(range(self._neuron_folds))
+        first_pass = Signal()
+        last_pass = Signal()
         m.d.comb += [
             first_word.eq(synapse == 0),
             last_word.eq(synapse == words - 1),
@@ -119,12 +125,15 @@ class MatrixVectorUnit(Component):
             with m.If(last_word):
                 m.d.sync += neuron.eq(Mux(last_pass, 0, neuron + 1))
 
-        free, unread = Signal(range(depth + 1), init=depth), Signal(range(depth + 1))
+        free = Signal(range(depth + 1), init=depth)
+        unread = Signal(range(depth + 1))
         do_write = Signal()
         m.d.comb += [self.i.ready.eq(free != 0), do_write.eq(self.i.valid & self.i.ready)]
         m.d.sync += [free.eq(free - do_write + (issue & last_pass)), unread.eq(unread + do_write - (issue & first_pass))]
 
-        write_at, read_at, vector_at = Signal(range(depth)), Signal(range(depth)), Signal(range(depth))
+        write_at = Signal(range(depth))
+        read_at = Signal(range(depth))
+        vector_at = Signal(range(depth))
         after_read = Signal(range(depth))
         m.d.comb += after_read.eq(Mux(read_at == depth - 1, 0, read_at + 1))
         with m.If(do_write):
@@ -153,14 +162,17 @@ class MatrixVectorUnit(Component):
     ) -> tuple[Signal, data.View]:
         """Returns the finished sums of a group, and when they are."""
         latency = 1 + self.dot.latency
-        valid, first, last = Signal(latency), Signal(latency), Signal(latency)
+        valid = Signal(latency)
+        first = Signal(latency)
+        last = Signal(latency)
         m.d.sync += [
             Cat(valid).eq(Cat(issue, valid)),
             Cat(first).eq(Cat(first_word, first)),
             Cat(last).eq(Cat(last_word, last)),
         ]
         layout = self._finish.sums.shape()
-        sums, done = Signal(layout), Signal()
+        sums = Signal(layout)
+        done = Signal()
         m.d.sync += done.eq(valid[-1] & last[-1])
         for index, lane_weights in enumerate(w[at : at + self._simd] for at in range(0, len(w), self._simd)):
             partial = Signal(self.dot.o.shape(), name=f"partial{index}")

@@ -108,7 +108,8 @@ class Shell(Component):
             m.d.sync += count.eq(count + event)
 
         do_write = {register: slave.do_write & (slave.write_address == register) for register in Register}
-        values[Register.PACKET_IMAGES] = packet_images = Signal(32)
+        packet_images = Signal(32)
+        values[Register.PACKET_IMAGES] = packet_images
         m.d.comb += receiver.packet_images.eq(packet_images)
         with m.If(do_write[Register.PACKET_IMAGES]):
             m.d.sync += packet_images.eq(merge_strobed(packet_images, slave.write_data, slave.write_strobe))

@@ -40,10 +40,15 @@ class WidthConverter(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         capacity = self._in + self._out - (not self._overlaps)  # in units of the greatest common divisor
-        held, fill = Signal(capacity * self._unit), Signal(range(capacity + 1))
-        word_in, word_out = Signal(range(self._words_in)), Signal(range(self._words_out))
+        held = Signal(capacity * self._unit)
+        fill = Signal(range(capacity + 1))
+        word_in = Signal(range(self._words_in))
+        word_out = Signal(range(self._words_out))
         whole = Signal()  # all of the present vector has come in
-        last_in, last_out, do_in, do_out = Signal(), Signal(), Signal(), Signal()
+        last_in = Signal()
+        last_out = Signal()
+        do_in = Signal()
+        do_out = Signal()
         m.d.comb += [
             last_in.eq(word_in == self._words_in - 1),
             last_out.eq(word_out == self._words_out - 1),
@@ -54,7 +59,8 @@ class WidthConverter(Component):
         ]
         # What stays once this cycle's output word is gone; after the last word of a vector nothing does, or what has
         # come of the next vector, behind the place of that word.
-        kept, rest = Signal(capacity * self._unit), Signal.like(fill)
+        kept = Signal(capacity * self._unit)
+        rest = Signal.like(fill)
         m.d.comb += [kept.eq(held), rest.eq(fill)]
         with m.If(do_out):
             m.d.comb += [kept.eq(held >> self._out * self._unit), rest.eq(fill - self._out)]
