@@ -59,7 +59,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not is_build(folder):
         raise ArtefactError(f"{folder} is no build; `bnn_hw build` makes one")
     description = json.loads((folder / MANIFEST).read_text())
-    if (description.pop("format"), description.pop("version", None)) != (_FORMAT, _VERSION):
+    del description["format"]  # which is_build has looked at
+    if description.pop("version", None) != _VERSION:
         raise ArtefactError(f"{folder}: the manifest must be of version {_VERSION}; build again with this bnn_hw")
     try:
         manifest = Manifest(**description)

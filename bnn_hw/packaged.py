@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from bnn_hw.datasets import DATASETS, Split
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network
-from bnn_hw.network_file import NETWORK_FORMAT, load_network
+from bnn_hw.network_file import load_network
 
 __all__ = ["CHECKPOINT_FORMAT", "find_model", "packaged_models", "packaged_network", "packaged_test_images"]
 
@@ -55,6 +55,6 @@ def packaged_test_images(dataset: object) -> Split | None:
 def _is_checkpoint(path: Path) -> bool:
     try:
         with safe_open(path, framework="np") as file:
-            return NETWORK_FORMAT not in (file.metadata() or {}) and CHECKPOINT_FORMAT in (file.metadata() or {})
+            return CHECKPOINT_FORMAT in (file.metadata() or {})
     except (OSError, SafetensorError):
         return False  # load_network says what is wrong with it

@@ -23,7 +23,7 @@ class Register(IntEnum):
     IMAGES_IN = 0x14  # images received since reset
     IMAGES_OUT = 0x18  # images whose class has been sent since reset
     CYCLES = 0x1C  # cycles since reset, modulo 2**32
-    INPUT_STALLS = 0x20  # cycles in which an image was being received and the master had no word
+    INPUT_STALLS = 0x20  # cycles in which an image was being received, there was room for a word, and none came
     OUTPUT_STALLS = 0x24  # cycles in which a result waited for the slave
     DIGEST = 0x40  # first of DIGEST_WORDS words: the network's SHA-256, first byte in the lowest bits
 

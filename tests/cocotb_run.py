@@ -99,24 +99,29 @@ def run_bench(
 def run_streams(
     units: Mapping[str, Component],
     words: Mapping[str, Sequence[int]],
-    results: Mapping[str, int],
+    expected: Mapping[str, Sequence[int]],
     simulator: str,
     folder: Path,
     seed: int,
     *,
     dots: Iterable[DotProduct] = (),
-) -> list[dict[str, dict[str, list[int]]]]:
-    """Sends words through units with streams `i` and `o` and returns what `streams_bench` recorded, phase by phase.
+) -> dict[str, dict[str, list[int]]]:
+    """Sends words through units with streams `i` and `o` and checks what comes out, phase by phase.
 
-    `results` says how many words must come. In the first phase nothing idles or pushes back; then either side does, then
-    both.
+    In the first phase nothing idles or pushes back; then either side does, then both. Returns what `streams_bench`
+    recorded in the first, unit by unit.
     """
+    results = {name: len(due) for name, due in expected.items()}
     stimulus = {
         "seed": seed,
         "bits": {name: len(Value.cast(unit.i.payload)) for name, unit in units.items()},
         "phases": [{"idle": idle, "stall": stall, "words": words, "results": results} for idle, stall in _PHASES],
     }
-    return run_bench(SideBySide(units), "streams", simulator, folder, stimulus, dots=dots)
+    phases = run_bench(SideBySide(units), "streams", simulator, folder, stimulus, dots=dots)
+    for phase, recorded in enumerate(phases):
+        for name, due in expected.items():
+            assert recorded[name]["words"] == due, f"phase {phase}, {name}"
+    return phases[0]
 
 
 # One C++ file needs no precompiled header, for which the wheel's Makefile lacks an option.
