@@ -17,7 +17,8 @@ from bnn_hw.manifest import Manifest, is_build, seal
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
 from bnn_hw.packaged import packaged_test_images
-from bnn_hw.plan import STREAM_BITS, Plan, plan_json
+from bnn_hw.plan import Plan, plan_json
+from bnn_hw.stage import STREAM_BITS
 from bnn_hw.tools import require
 from bnn_hw.vectors import Vectors, make_vectors, save_vectors
 from bnn_hw.verify import Verification, verify_verilog
@@ -129,7 +130,7 @@ def _vectors(network: Network) -> Vectors:
 
 
 def _takes_pixels(network: Network) -> bool:
-    return network.input.dtype == "uint8" or network.input.pixel_threshold is not None
+    return network.input.dtype != "bit" or network.input.pixel_threshold is not None
 
 
 def _accuracy(vectors: Vectors) -> float | None:

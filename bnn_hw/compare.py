@@ -20,16 +20,19 @@ def check_against_golden(
     `activations`: for each layer before the scores [images, outputs] bool; `scores`: [images, classes]; `classes`:
     [images].
     """
-    for layer, golden, found in zip(network.layers, (*expected.activations, expected.scores), (*activations, scores), strict=True):
-        _check(f"layer {layer.name}", "neuron", golden, found)
-    _check("result", "class", expected.scores.argmax(axis=1)[:, None], classes[:, None])
+    for step, golden, found in zip(network.steps(), (*expected.activations, expected.scores), (*activations, scores), strict=True):
+        _check(f"layer {step.layer.name}", step.output.shape, golden, found)
+    _check("result", (), expected.scores.argmax(axis=1)[:, None], classes[:, None])
 
 
-def _check(what: str, unit: str, expected: np.ndarray, found: np.ndarray) -> None:
+def _check(what: str, shape: tuple[int, ...], expected: np.ndarray, found: np.ndarray) -> None:
     if expected.shape != found.shape:
         raise MismatchError(f"{what}: expected {expected.shape[0]} images of {expected.shape[1:]}, got {found.shape}")
     wrong = np.argwhere(expected != found)
     if len(wrong):
-        image, neuron = wrong[0]
-        values = f"expected {int(expected[image, neuron])}, got {int(found[image, neuron])}"
-        raise MismatchError(f"{what}, image {image}, {unit} {neuron}: {values} ({len(wrong):,} of {expected.size:,} differ)")
+        image, element = wrong[0]
+        place = np.unravel_index(element, shape)
+        axes = ("neuron",) if len(shape) == 1 else ("row", "column", "channel")
+        where = ", ".join((f"image {image}", *(f"{axis} {index}" for axis, index in zip(axes, place, strict=False))))
+        values = f"expected {int(expected[image, element])}, got {int(found[image, element])}"
+        raise MismatchError(f"{what}, {where}: {values} ({len(wrong):,} of {expected.size:,} differ)")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Dense, Scores, Signal, sum_range, threshold_range
+from bnn_hw.network import Scores, Sums
 
-__all__ = ["BatchNorm", "fold_dense", "fold_scores"]
+__all__ = ["BatchNorm", "FoldedNeurons", "fold_neurons", "fold_scores"]
 
 _INT32_MAX = (1 << 31) - 1
 
@@ -56,50 +56,64 @@ class BatchNorm:
         return (x - self.mean.astype(np.float64)) * self.slope + self.beta.astype(np.float64)
 
 
-def fold_dense(name: str, weights: np.ndarray, function: Callable[[np.ndarray], np.ndarray], signal: Signal) -> Dense:
-    """Returns the binary layer that fires exactly where ``function(sum(w * x)) >= 0``.
+@dataclass(frozen=True, eq=False)
+class FoldedNeurons:
+    """The neurons of a layer as integers.
 
-    `weights`: [outputs, inputs] bool; `signal`: the layer's input. `function` maps sums [1, outputs] int64 to the
+    `weights`: [outputs, ...] bool; `thresholds`: [outputs] int32; `falling`: [outputs] bool, where the trained function
+    falls, so that the neuron's weights are inverted and a maximum of its sums has become the AND of its bits.
+    """
+
+    weights: np.ndarray
+    thresholds: np.ndarray
+    falling: np.ndarray
+
+
+def fold_neurons(name: str, weights: np.ndarray, function: Callable[[np.ndarray], np.ndarray], sums: Sums) -> FoldedNeurons:
+    """Returns the neurons that fire exactly where ``function(sum(w * x)) >= 0``.
+
+    `weights`: [outputs, ...] bool; `sums`: those that a neuron can come to. `function` maps sums [1, outputs] int64 to the
     values whose sign the trained layer takes, of the same shape, and is monotone in each neuron's sum. A falling
     function inverts the neuron's weights, a constant one makes a constant neuron. Raises `ArtefactError` naming layer
     and neuron where the function gives NaN.
     """
-    low, high = sum_range(signal)
-    unit = 2 if signal.dtype == "bit" else 1  # sums of bits all have the parity of the input count
 
     def fires(positions: np.ndarray) -> np.ndarray:
-        values = function((low + unit * positions)[None])[0]
+        values = function((sums.low + sums.unit * positions)[None])[0]
         if np.isnan(values).any():
             raise ArtefactError(
                 f"layer {name}, neuron {int(np.flatnonzero(np.isnan(values))[0])}: the activation is NaN; train again"
             )
         return values >= 0
 
-    outputs, last = len(weights), (high - low) // unit
+    outputs, last = len(weights), sums.count - 1
     at_low, at_high = fires(np.zeros(outputs, np.int64)), fires(np.full(outputs, last, np.int64))
     first_changed = _bisect(fires, at_low, last)
     rising, falling = ~at_low & at_high, at_low & ~at_high
-    always, never = threshold_range(signal)
     # Position p of the sum is threshold `always + p`. A falling neuron fires while its position is below
     # first_changed, so with inverted weights, which mirror the position to last - p, from last - first_changed + 1 on.
     thresholds = np.select(
-        [rising, falling, at_low], [always + first_changed, always + last - first_changed + 1, always], default=never
+        [rising, falling, at_low],
+        [sums.always + first_changed, sums.always + last - first_changed + 1, sums.always],
+        default=sums.never,
     )
-    return Dense(name, weights ^ falling[:, None], thresholds.astype(np.int32))
+    inverted = falling.reshape(-1, *[1] * (weights.ndim - 1))
+    return FoldedNeurons(weights ^ inverted, thresholds.astype(np.int32), falling)
 
 
-def fold_scores(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np.ndarray, signal: Signal) -> Scores:
+def fold_scores(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np.ndarray, sums: Sums) -> Scores:
     """Returns the integer score layer for the real scores ``slope * sum + intercept``.
 
-    `weights`: [classes, inputs] bool; `slope` and `intercept`: [classes] float64. All classes share one factor, a power
-    of two, the greatest with which every reachable score fits in int32; so the winner agrees up to a rounding of at
-    most half a unit in scale and offset. Raises `ArtefactError` for values that are not finite.
+    `weights`: [classes, inputs] bool; `slope` and `intercept`: [classes] float64; `sums`: those that a class can come to.
+    All classes share one factor, a power of two, the greatest with which every reachable score fits in int32; so the
+    winner agrees up to a rounding of at most half a unit in scale and offset. Raises `ArtefactError` for values that are
+    not finite.
     """
     for what, values in (("slope", slope), ("intercept", intercept)):
         if not np.isfinite(values).all():
             index = int(np.flatnonzero(~np.isfinite(values))[0])
             raise ArtefactError(f"layer {name}, class {index}: the {what} of its score must be finite, not {values[index]}")
-    reach = sum_range(signal)[1]
+    reach = -sums.low
 
     def scaled(exponent: int) -> tuple[np.ndarray, np.ndarray]:
         return np.rint(np.ldexp(slope, exponent)), np.rint(np.ldexp(intercept, exponent))

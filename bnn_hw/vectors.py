@@ -45,13 +45,13 @@ def save_vectors(vectors: Vectors, network: Network, path: Path) -> None:
 
 def load_vectors(network: Network, path: Path) -> Vectors:
     """Reads what `save_vectors` wrote. Raises `ArtefactError` when the file is not one of `network`'s."""
-    *hidden, last = network.layers
+    *hidden, last = network.steps()
     try:
         with np.load(path, allow_pickle=False) as file:
             inputs = file["inputs"]
             if network.input.dtype == "bit":
                 inputs = unpack_bits(inputs, network.input.signal.size)
-            activations = tuple(unpack_bits(file[layer.name], layer.weights.shape[0]) for layer in hidden)
-            return Vectors(inputs, golden.Trace(activations, file[last.name]), file.get("labels"))
+            activations = tuple(unpack_bits(file[step.layer.name], step.output.size) for step in hidden)
+            return Vectors(inputs, golden.Trace(activations, file[last.layer.name]), file.get("labels"))
     except (OSError, ValueError, KeyError) as error:
         raise ArtefactError(f"{path} does not hold the vectors of {network.name}: {error}") from error

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The accelerator: a matrix-vector unit for each layer, chained by ready/valid streams."""
+"""The accelerator: an engine for each layer, chained by ready/valid streams."""
+
+from functools import partial
 
 import numpy as np
 from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from bnn_hw.network import Dense, Network, Scores, Signal, Step, score_reach, threshold_range
-from bnn_hw.plan import STREAM_BITS, LayerPlan, Plan
+from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Signal, layer_sums, score_reach, weight_matrix
+from bnn_hw.plan import Plan
+from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
 from bnn_rtl.argmax import Argmax, result_layout
 from bnn_rtl.dot_product import DotProduct, dot_product
 from bnn_rtl.finish import ScaleOffset, ThresholdCompare, shape_for
 from bnn_rtl.matrix_vector import MatrixVectorUnit, folds, weight_words
+from bnn_rtl.max_pool import MaxPoolUnit
+from bnn_rtl.sliding_window import SlidingWindow
 from bnn_rtl.width_converter import WidthConverter
 
 __all__ = ["Accelerator", "element_shape"]
@@ -32,11 +37,11 @@ class Accelerator(Component):
     """
 
     def __init__(self, network: Network, plan: Plan) -> None:
-        self._network, self._plan = network, plan.check(network)
-        pairs = list(zip(network.steps(), plan.layers, strict=True))
-        kinds = {(element_shape(step.input), planned.simd) for step, planned in pairs}
+        self._network = network
+        self._stages = plan.check(network).stages(network)
+        kinds = {kind for stage in self._stages if (kind := _dot_kind(stage))}
         self._dots = {kind: dot_product(*kind) for kind in kinds}
-        self._units = [_unit(step, planned, self._dots[element_shape(step.input), planned.simd]) for step, planned in pairs]
+        self._units = [_unit(stage, self._dots) for stage in self._stages]
         super().__init__({"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))})
 
     @property
@@ -44,54 +49,97 @@ class Accelerator(Component):
         """The dot products that the layers hold instances of, each once."""
         return list(self._dots.values())
 
+    @property
+    def images_held(self) -> int:
+        """The most images of which the accelerator can hold words at a time."""
+        # An engine holds two in its input buffer and one on its way out, a converter one more.
+        windows = sum(stage.window.images_held for stage in self._stages if stage.window)
+        return windows + 4 * len(self._stages) + 2
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         # Submodules other than the layers have names with a leading _, which no layer has.
-        upstream, lanes = flipped(self.i), STREAM_BITS // element_shape(self._network.input.signal).width
-        for step, planned, unit in zip(self._network.steps(), self._plan.layers, self._units, strict=True):
-            upstream = self._convert(m, f"_input_{step.layer.name}", upstream, step.input, lanes, planned.simd)
-            m.submodules[step.layer.name] = unit
-            connect(m, upstream, unit.i)
-            upstream, lanes = unit.o, planned.pe
-        score_shape = _score_shape(step)
+        upstream = flipped(self.i)
+        for stage, unit in zip(self._stages, self._units, strict=True):
+            name = stage.step.layer.name
+            width = element_shape(stage.step.input).width
+            for index, conversion in enumerate(stage.conversions):
+                upstream = _append(m, f"_input{index}_{name}", upstream, _converter(width, conversion))
+            if stage.window:
+                upstream = _append(m, f"_window_{name}", upstream, _window(stage, stage.window))
+            if stage.window and stage.simd > stage.window_lanes:
+                area = stage.window.kernel[0] * stage.window.kernel[1]
+                pixels = WidthConverter(len(upstream.payload), area, 1, stage.simd // stage.window_lanes)
+                upstream = _append(m, f"_pixels_{name}", upstream, pixels)
+            upstream = _append(m, name, upstream, unit)
+        score_shape = _score_shape(stage)
+        converter = WidthConverter(score_shape.width, self._network.classes, stage.pe, 1)
+        upstream = _append(m, "_argmax_input", upstream, converter)
         m.submodules["_argmax"] = argmax = Argmax(score_shape, self._network.classes)
-        m.submodules["_argmax_input"] = converter = WidthConverter(score_shape.width, self._network.classes, lanes, 1)
-        connect(m, upstream, converter.i)
         m.d.comb += [
-            argmax.i.valid.eq(converter.o.valid),
-            argmax.i.payload.eq(converter.o.payload),
-            converter.o.ready.eq(argmax.i.ready),
+            argmax.i.valid.eq(upstream.valid),
+            argmax.i.payload.eq(upstream.payload),
+            upstream.ready.eq(argmax.i.ready),
         ]
         connect(m, argmax.o, flipped(self.o))
         return m
 
-    @staticmethod
-    def _convert(m: Module, name: str, upstream: object, signal: Signal, lanes: int, simd: int) -> object:
-        if lanes == simd:
-            return upstream
-        converter = m.submodules[name] = WidthConverter(element_shape(signal).width, signal.size, lanes, simd)
-        connect(m, upstream, converter.i)
-        return converter.o
+
+def _append(m: Module, name: str, upstream: stream.Interface, component: Component) -> stream.Interface:
+    """Feeds a component from a stream; returns the stream that it gives."""
+    m.submodules[name] = component
+    connect(m, upstream, component.i)
+    return component.o
 
 
-def _unit(step: Step, planned: LayerPlan, dot: DotProduct) -> MatrixVectorUnit:
-    layer, element = step.layer, element_shape(step.input)
-    outputs, inputs = layer.weights.shape
-    sum_shape = MatrixVectorUnit.sum_shape(element, inputs, planned.simd)
-    bits = step.input.dtype == "bit"
+def _converter(element_bits: int, conversion: Conversion) -> WidthConverter:
+    return WidthConverter(element_bits, conversion.count, conversion.lanes_in, conversion.lanes_out)
+
+
+def _window(stage: Stage, window: Window) -> SlidingWindow:
+    layer, signal = stage.step.layer, stage.step.input
+    width = element_shape(signal).width
+    if isinstance(layer, MaxPool):
+        return SlidingWindow(window, stage.window_lanes, words_first=True)
+    assert isinstance(layer, Conv)
+    element = layer.padding_value % (1 << width) if signal.dtype != "bit" else int(layer.padding_value > 0)
+    word = sum(element << lane * width for lane in range(stage.window_lanes))
+    padding = None if layer.pads_bits_with_zeros(signal) else word
+    return SlidingWindow(window, width * stage.window_lanes, padding=padding)
+
+
+def _dot_kind(stage: Stage) -> tuple[Shape, int, int | None] | None:
+    """Returns what a stage's dot product is made of, None where it has none."""
+    layer = stage.step.layer
+    if isinstance(layer, MaxPool):
+        return None
+    zeros = isinstance(layer, Conv) and layer.pads_bits_with_zeros(stage.step.input)
+    return element_shape(stage.step.input), stage.simd, stage.window_lanes if zeros else None
+
+
+def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct]) -> MatrixVectorUnit | MaxPoolUnit:
+    layer, signal = stage.step.layer, stage.step.input
+    if isinstance(layer, MaxPool):
+        return MaxPoolUnit(layer.size[0] * layer.size[1], stage.pe, layer.and_channels)
+    kind = _dot_kind(stage)
+    assert kind is not None
+    dot = dots[kind]
+    outputs, inputs = weight_matrix(layer).shape
+    total_shape = dot.total_shape(folds(inputs, stage.simd))
+    bits = signal.dtype == "bit"
     # Matches m of bits stand for the sum 2m - inputs; an 8-bit sum lacks 1 for each weight of -1 (see SignedSum).
-    missing = np.zeros(outputs, np.int64) if bits else (~layer.weights).sum(axis=1)
+    missing = np.zeros(outputs, np.int64) if bits else (~weight_matrix(layer)).sum(axis=1)
+    groups = partial(_groups, pe=stage.pe)
     match layer:
-        case Dense(thresholds=thresholds):
-            never = threshold_range(step.input)[1]
-            groups = _groups(thresholds - missing, planned.pe, never)
-            finish: ThresholdCompare | ScaleOffset = ThresholdCompare(sum_shape, groups)
+        case Dense(thresholds=thresholds) | Conv(thresholds=thresholds):
+            never = layer_sums(layer, signal).never
+            finish: ThresholdCompare | ScaleOffset = ThresholdCompare(total_shape, groups(thresholds - missing, padding=never))
         case Scores(scale=scale, offset=offset):
             factor = scale.astype(np.int64) * (2 if bits else 1)
             constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
-            finish = ScaleOffset(sum_shape, _score_shape(step), _groups(factor, planned.pe, 0), _groups(constant, planned.pe, 0))
-    words = weight_words(layer.weights, planned.pe, planned.simd)
-    return MatrixVectorUnit(dot, words, inputs=inputs, outputs=outputs, pe=planned.pe, finish=finish)
+            finish = ScaleOffset(total_shape, _score_shape(stage), groups(factor, padding=0), groups(constant, padding=0))
+    words = weight_words(weight_matrix(layer), stage.pe, stage.simd)
+    return MatrixVectorUnit(dot, words, inputs=inputs, outputs=outputs, pe=stage.pe, finish=finish)
 
 
 def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:
@@ -101,8 +149,8 @@ def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:
     return padded.reshape(-1, pe).tolist()
 
 
-def _score_shape(step: Step) -> Shape:
-    layer = step.layer
+def _score_shape(stage: Stage) -> Shape:
+    layer = stage.step.layer
     assert isinstance(layer, Scores)
-    reach = int(score_reach(layer, step.input).max())
+    reach = int(score_reach(layer, stage.step.input).max())
     return signed(max(shape_for(-reach, reach).width, 2))

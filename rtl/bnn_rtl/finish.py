@@ -4,10 +4,11 @@
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Shape, Signal, signed, unsigned
 from amaranth.lib import data
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
+
+from bnn_rtl.group_memory import group_memory
 
 __all__ = ["Finish", "ScaleOffset", "ThresholdCompare", "shape_for"]
 
@@ -41,7 +42,7 @@ class ThresholdCompare(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = data.ArrayLayout(self._shape, len(self.o))
-        thresholds = _group_memory(m, "thresholds", layout, self._thresholds, self.i_valid)
+        thresholds = group_memory(m, "thresholds", layout, self._thresholds, self.i_valid)
         fires = [total >= threshold for total, threshold in zip(self.sums, thresholds, strict=True)]
         m.d.sync += [self.o.eq(Cat(*fires)), self.o_valid.eq(self.i_valid)]
         return m
@@ -83,7 +84,7 @@ class ScaleOffset(Component):
             [{"scale": s, "offset": o} for s, o in zip(scales, offsets, strict=True)]
             for scales, offsets in zip(self._scale, self._offset, strict=True)
         ]
-        constants = _group_memory(m, "constants", layout, rows, self.i_valid)
+        constants = group_memory(m, "constants", layout, rows, self.i_valid)
         results = []
         for index, (total, constant) in enumerate(zip(self.sums, constants, strict=True)):
             operand = Signal(total.shape(), name=f"operand{index}")
@@ -108,17 +109,3 @@ class ScaleOffset(Component):
 
 
 Finish: TypeAlias = ThresholdCompare | ScaleOffset
-
-
-def _group_memory(m: Module, name: str, layout: data.ArrayLayout, rows: Sequence[object], advance: Signal) -> data.View:
-    """Returns the row of the present group, as read from a memory whose address runs ahead by its one cycle."""
-    memory = m.submodules[name] = Memory(shape=layout, depth=len(rows), init=rows)
-    port = memory.read_port()
-    group = Signal(range(len(rows)))
-    after = Signal.like(group)
-    m.d.comb += [
-        after.eq(Mux(advance, Mux(group == len(rows) - 1, 0, group + 1), group)),
-        port.addr.eq(after),
-    ]
-    m.d.sync += group.eq(after)
-    return port.data

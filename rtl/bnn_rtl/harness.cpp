@@ -4,8 +4,8 @@
 // harness IMAGES WORDS_PER_IMAGE RESULTS_PER_IMAGE SEED
 //
 // Reads input.bin (64-bit words, IMAGES * WORDS_PER_IMAGE) and sends it as one packet. Writes results.bin (32-bit words),
-// tap<n>.bin for each layer's output stream (words in order, each in whole bytes), and finish.bin (64-bit: the cycle in
-// which each image's last result was sent). SEED 0 never idles and is always ready; another seed does both at random,
+// tap<n>.bin for each layer's output stream (the images' words in order, each in whole bytes), and finish.bin (64-bit: the
+// cycle in which each image's last result was sent). SEED 0 never idles and is always ready; another seed does both at random,
 // one cycle in four. Ends with exit code 1 and a line on stderr when nothing moves any more.
 
 #include <chrono>
@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "Vtestbench.h"
-#include "taps.h"  // TAPS(X): X(index, bytes) for each layer's output stream
+#include "taps.h"  // TAPS(X): X(index, bytes, words) for each layer's output stream, so many words an image
 
 static const uint64_t kStalledCycles = 10'000'000;
 
@@ -48,7 +48,11 @@ int main(int argc, char** argv) {
 
     std::vector<int32_t> output;
     std::vector<uint64_t> finish;
-#define X(index, bytes) std::FILE* tap##index = open_or_exit("tap" #index ".bin", "wb");
+    uint64_t unseen = 0;  // words of the layers; some may come after the last result, or for an image that never comes
+#define X(index, bytes, words)                                         \
+    std::FILE* tap##index = open_or_exit("tap" #index ".bin", "wb"); \
+    uint64_t unseen##index = images * words;                           \
+    unseen += unseen##index;
     TAPS(X)
 #undef X
 
@@ -64,7 +68,7 @@ int main(int argc, char** argv) {
 
     uint64_t cycle = 0, sent = 0, moved = 0;
     bool offered = false;
-    while (output.size() < images * results) {
+    while (output.size() < images * results || unseen > 0) {
         // A word once offered stays until it is taken.
         offered = sent < input.size() && (offered || go());
         top.s_axis_tvalid = offered;
@@ -78,6 +82,10 @@ int main(int argc, char** argv) {
             moved = cycle;
         }
         if (top.m_axis_tvalid && top.m_axis_tready) {
+            if (output.size() == images * results) {
+                std::fprintf(stderr, "a result word came after the last image's\n");
+                return 1;
+            }
             output.push_back(static_cast<int32_t>(top.m_axis_tdata));
             if (output.size() % results == 0) finish.push_back(cycle);
             if (bool(top.m_axis_tlast) != (output.size() == images * results)) {
@@ -86,18 +94,22 @@ int main(int argc, char** argv) {
             }
             moved = cycle;
         }
-#define X(index, bytes) \
-    if (top.tap##index##_fire) std::fwrite(&top.tap##index##_payload, 1, bytes, tap##index);
+#define X(index, bytes, words)                                     \
+    if (top.tap##index##_fire && unseen##index > 0) {              \
+        std::fwrite(&top.tap##index##_payload, 1, bytes, tap##index); \
+        --unseen##index;                                           \
+        --unseen;                                                  \
+    }
         TAPS(X)
 #undef X
         tick(top);
         if (++cycle - moved > kStalledCycles) {
-            std::fprintf(stderr, "nothing moved for %llu cycles: %llu input words taken, %zu result words given\n",
-                         (unsigned long long)kStalledCycles, (unsigned long long)sent, output.size());
+            std::fprintf(stderr, "nothing moved for %llu cycles: %llu input words taken, %zu result words given, %llu words of layers to come\n",
+                         (unsigned long long)kStalledCycles, (unsigned long long)sent, output.size(), (unsigned long long)unseen);
             return 1;
         }
     }
-#define X(index, bytes) std::fclose(tap##index);
+#define X(index, bytes, words) std::fclose(tap##index);
     TAPS(X)
 #undef X
     const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();

@@ -4,13 +4,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Shape, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_rtl.dot_product import DotProduct, dot_shape
+from bnn_rtl.dot_product import DotProduct
 from bnn_rtl.finish import Finish
 
 __all__ = ["MatrixVectorUnit", "folds", "weight_words"]
@@ -66,11 +66,6 @@ class MatrixVectorUnit(Component):
                 "o": Out(stream.Signature(len(finish.o))),
             }
         )
-
-    @staticmethod
-    def sum_shape(element: Shape, inputs: int, simd: int) -> Shape:
-        """Returns the shape of the sums that the unit hands to `finish`."""
-        return dot_shape(element, folds(inputs, simd) * simd)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -8,8 +8,9 @@ from amaranth.lib.wiring import Component, In, Out, connect
 
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest
-from bnn_hw.plan import STREAM_BITS, Plan
+from bnn_hw.plan import Plan
 from bnn_hw.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
+from bnn_hw.stage import STREAM_BITS
 from bnn_rtl.accelerator import Accelerator, element_shape
 from bnn_rtl.argmax import RESULT_BITS
 from bnn_rtl.axi_lite import AxiLiteSignature, AxiLiteSlave, merge_strobed
@@ -72,8 +73,7 @@ class Shell(Component):
         self._sender = sender = ResultSender()
         m.submodules.receiver, m.submodules.sender = receiver, sender
         m.submodules.accelerator = self._accelerator
-        # Each layer holds up to three images at a time: two in its input buffer, one on its way out.
-        m.submodules.ends = ends = SyncFIFO(width=1, depth=3 * len(self._network.layers) + 2)
+        m.submodules.ends = ends = SyncFIFO(width=1, depth=self._accelerator.images_held)
         m.submodules.results = results = SyncFIFO(width=RESULT_BITS + 1, depth=2)
         connect(m, receiver.o, self._accelerator.i)
         m.d.comb += [

@@ -2,6 +2,7 @@
 """The generated Verilog, compiled by Verilator with a plain C++ harness, as fast as a processor runs it."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ from typing import Final
 
 import numpy as np
 
-from bnn_hw.network import Network, Scores
+from bnn_hw.network import Network
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
-from bnn_hw.plan import STREAM_BITS, Plan, input_cycles
+from bnn_hw.plan import Plan
+from bnn_hw.stage import STREAM_BITS, Stage, input_cycles
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
 
 __all__ = ["Recording", "Simulation", "compile_simulation", "stream_words"]
@@ -28,7 +30,7 @@ _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
 class Recording:
     """What the Verilog gave for some images.
 
-    `activations`: [images, outputs] bool for each layer before the scores; `scores`: [images, classes] int32;
+    `activations`: [images, outputs] bool for each layer before the scores, flattened; `scores`: [images, classes] int32;
     `classes`: [images] int32; `finish_cycles`: for each process [its images] uint64, the cycle in which each image's
     class was sent.
     """
@@ -81,19 +83,12 @@ class Simulation:
         printed = run_tool([self.folder.resolve() / "harness", *arguments], folder, folder / "harness.log")
         words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
         return Recording(
-            tuple(self._tap(folder, index) for index in range(len(self.network.layers) - 1)),
+            tuple(_tap(folder / f"tap{index}.bin", stage, len(inputs)) for index, stage in enumerate(self.plan.stages(self.network)[:-1])),
             words[:, :-1],
             words[:, -1],
             (np.fromfile(folder / "finish.bin", "<u8"),),
             json.loads(printed)["elapsed_s"],
         )
-
-    def _tap(self, folder: Path, index: int) -> np.ndarray:
-        layer, planned = self.network.layers[index], self.plan.layers[index]
-        outputs = layer.weights.shape[0]
-        groups = -(-outputs // planned.pe)
-        packed = np.fromfile(folder / f"tap{index}.bin", np.uint8).reshape(-1, groups, packed_bytes(planned.pe))
-        return unpack_bits(packed, planned.pe).reshape(len(packed), -1)[:, :outputs]
 
 
 def stream_words(inputs: np.ndarray) -> np.ndarray:
@@ -106,6 +101,13 @@ def stream_words(inputs: np.ndarray) -> np.ndarray:
     padded = np.zeros((len(content), -(-content.shape[1] // word_bytes) * word_bytes), np.uint8)
     padded[:, : content.shape[1]] = content
     return padded.view("<u8")
+
+
+def _tap(path: Path, stage: Stage, images: int) -> np.ndarray:
+    """Returns what a layer gave for so many images: [images, outputs] bool."""
+    channels, lanes = stage.step.output.shape[-1], stage.pe
+    packed = np.fromfile(path, np.uint8).reshape(-1, -(-channels // lanes), packed_bytes(lanes))
+    return unpack_bits(packed, lanes).reshape(len(packed), -1)[:, :channels].reshape(images, -1)
 
 
 def compile_simulation(verilog: str, top: str, network: Network, plan: Plan, folder: Path) -> Simulation:
@@ -151,12 +153,13 @@ def _compile(folder: Path, compiler: Sequence[str]) -> None:
 
 def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
     """Returns a Verilog module around `top` that shows each layer's output stream, and a C++ header that lists them."""
-    pairs = enumerate(zip(network.layers, plan.layers, strict=True))
-    taps = [(index, layer.name, planned.pe) for index, (layer, planned) in pairs if not isinstance(layer, Scores)]
-    ports, wires = [], []
-    for index, name, pe in taps:
-        path = f"dut.core.accelerator.\\{name} "
-        ports += [f"output tap{index}_fire", f"output [{pe - 1}:0] tap{index}_payload"]
+    ports, wires, entries = [], [], []
+    for index, stage in enumerate(plan.stages(network)[:-1]):
+        path = f"dut.core.accelerator.\\{stage.step.layer.name} "
+        *places, channels = stage.step.output.shape
+        # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
+        entries.append(f"X({index}, {packed_bytes(stage.pe)}, {math.prod(places) * -(-channels // stage.pe)})")
+        ports += [f"output tap{index}_fire", f"output [{stage.pe - 1}:0] tap{index}_payload"]
         wires += [
             f"  assign tap{index}_fire = aresetn & {path}.o__valid & {path}.o__ready;",
             f"  assign tap{index}_payload = {path}.o__payload;",
@@ -164,6 +167,4 @@ def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
     template = files("bnn_rtl").joinpath("testbench.v").read_text()
     values = {"TOP": top, "TAP_PORTS": "".join(f",\n  {port}" for port in ports), "TAPS": "\n".join(wires)}
     testbench = re.sub(r"@(\w+)@", lambda match: values[match[1]], template)
-    # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
-    entries = " ".join(f"X({index}, {packed_bytes(pe)})" for index, _, pe in taps)
-    return testbench, f"#define TAPS(X) {entries}\n"
+    return testbench, f"#define TAPS(X) {' '.join(entries)}\n"

@@ -10,12 +10,14 @@ class _Sign(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
         ctx.save_for_backward(x)
-        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+        # Adding 0 turns -0 into +0. Several times faster than a comparison and a choice.
+        return torch.copysign(torch.ones((), dtype=x.dtype, device=x.device), x + 0)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
         (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return gradient * (x.abs() <= 1)
+        past_one = 1 + torch.finfo(x.dtype).eps  # the least number above 1: the bounds of hardtanh themselves give 0
+        return torch.ops.aten.hardtanh_backward(gradient, x, -past_one, past_one)
 
 
 def sign(x: torch.Tensor) -> torch.Tensor:

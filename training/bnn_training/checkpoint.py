@@ -14,12 +14,13 @@ from safetensors.torch import save_file
 from bnn_hw.errors import ArtefactError
 from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
-from bnn_training.network import BinaryMlp
+from bnn_training.network import BinaryNetwork
 from bnn_training.recipes import Recipe
+from bnn_training.topology import build_network
 
-__all__ = ["Checkpoint", "build_network", "load_checkpoint", "load_network", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "load_network", "recipe_network", "save_checkpoint"]
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise ArtefactError(f"{path}: checkpoint version must be {_VERSION}, not {description['version']}")
         fields = description["recipe"]
         augmentation = AffineRange(**fields["augmentation"])
-        recipe = Recipe(**{**fields, "hidden": tuple(fields["hidden"]), "augmentation": augmentation})
+        recipe = Recipe(**{**fields, "augmentation": augmentation})
         checkpoint = Checkpoint(
             recipe,
             tuple(description["input_shape"]),
@@ -88,40 +89,39 @@ def _check_types(checkpoint: Checkpoint) -> None:
     """Raises `ValueError` naming a field that is not of its type, or not in its range."""
     recipe = checkpoint.recipe
     counts = {
-        **{f"hidden[{index}]": width for index, width in enumerate(recipe.hidden)},
         **{f"input_shape[{index}]": extent for index, extent in enumerate(checkpoint.input_shape)},
         **{name: getattr(recipe, name) for name in ("epochs", "batch")},
         **{name: getattr(checkpoint, name) for name in ("classes", "epoch")},
     }
-    numbers = {**vars(recipe.augmentation), "learning_rate": recipe.learning_rate, "best_validation": checkpoint.best_validation}
+    amounts = {name: getattr(recipe.augmentation, name) for name in ("rotation_degrees", "scale", "shear", "shift_pixels")}
+    numbers = {**amounts, "learning_rate": recipe.learning_rate, "best_validation": checkpoint.best_validation}
     rules = {
         **{name: type(value) is int and 0 < value <= 1 << 20 for name, value in counts.items()},
         **{name: type(value) in (int, float) for name, value in numbers.items()},
-        **{name: isinstance(getattr(recipe, name), str) for name in ("name", "dataset")},
+        **{name: isinstance(getattr(recipe, name), str) for name in ("name", "dataset", "topology")},
         **{
             name: type(getattr(recipe, name)) is int and getattr(recipe, name) >= 0
-            for name in ("pixel_threshold", "seed", "validation")
+            for name in ("pixel_threshold", "padding", "seed", "validation")
         },
+        "input_dtype": recipe.input_dtype in ("bit", "uint8", "int8"),
         "bfloat16": type(recipe.bfloat16) is bool,
+        **{name: type(getattr(recipe.augmentation, name)) is bool for name in ("whole_pixels", "mirror")},
     }
     for name, holds in rules.items():
         if not holds:
             raise ValueError(f"{name} is not of its type, or out of range")
 
 
-def build_network(recipe: Recipe, inputs: int, classes: int) -> BinaryMlp:
-    """Returns the untrained network of a recipe for so many inputs and classes."""
+def recipe_network(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> BinaryNetwork:
+    """Returns the untrained network of a recipe for images of that shape and so many classes."""
     product_dtype = torch.bfloat16 if recipe.bfloat16 else torch.float32
-    return BinaryMlp((inputs, *recipe.hidden, classes), product_dtype)
+    return build_network(recipe.topology, input_shape, classes, padding=recipe.padding, product_dtype=product_dtype)
 
 
-def load_network(checkpoint: Checkpoint) -> BinaryMlp:
+def load_network(checkpoint: Checkpoint) -> BinaryNetwork:
     """Returns the trained network in eval mode. Raises `ArtefactError` when the tensors are not those of its recipe."""
-    inputs = 1
-    for extent in checkpoint.input_shape:
-        inputs *= extent
     with torch.device("meta"):  # nothing is allocated before the tensors have proved to be of the recipe's shapes
-        network = build_network(checkpoint.recipe, inputs, checkpoint.classes)
+        network = recipe_network(checkpoint.recipe, checkpoint.input_shape, checkpoint.classes)
     prefix = "model."
     state = {name[len(prefix) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)}
     try:

@@ -11,12 +11,13 @@ import torch
 
 from bnn_hw import golden
 from bnn_hw.datasets import Split
-from bnn_hw.fold import BatchNorm, fold_dense, fold_scores
-from bnn_hw.network import Dense, Input, Network, Scores, Signal
+from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_scores
+from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, Sums
 from bnn_training.checkpoint import load_checkpoint, load_network
-from bnn_training.network import BinaryBlock, BinaryMlp
+from bnn_training.layers import BinaryConv2d
+from bnn_training.network import BinaryBlock, BinaryNetwork
 
-__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores"]
+__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores", "to_tensor"]
 
 
 @dataclass(frozen=True)
@@ -29,39 +30,60 @@ class Agreement:
     differing_decisions: int
 
 
-def export_network(name: str, network: BinaryMlp, input_: Input, provenance: Mapping[str, Any] | None = None) -> Network:
+def export_network(name: str, network: BinaryNetwork, input_: Input, provenance: Mapping[str, Any] | None = None) -> Network:
     """Folds a trained network into integers.
 
-    Layers are named fc1, fc2, ... and scores. Raises `ArtefactError` naming layer and neuron where a batch norm is
-    undefined.
+    Layers are named conv1, pool1, conv2, ..., fc1, fc2, ... and scores. Raises `ArtefactError` naming layer and neuron
+    where a batch norm is undefined.
     """
     network = network.eval()
     *hidden, last = network.stages
-    layers: list[Dense | Scores] = []
-    signal = input_.signal
-    for index, block in enumerate(hidden, 1):
-        layers.append(_fold_hidden(f"fc{index}", block, signal))
-        signal = Signal((len(layers[-1].weights),), "bit")
-    layers.append(_fold_last("scores", last, signal))
+    layers: list[Layer] = []
+    counts = dict.fromkeys(("conv", "pool", "fc"), 0)
+
+    def numbered(kind: str) -> str:
+        counts[kind] += 1
+        return f"{kind}{counts[kind]}"
+
+    dtype: str = input_.dtype
+    for block in hidden:
+        if isinstance(block.product, BinaryConv2d):
+            conv, falling = _fold_conv(numbered("conv"), block, block.product, dtype)
+            layers.append(conv)
+            if block.pool > 1:
+                layers.append(MaxPool(numbered("pool"), (block.pool, block.pool), (block.pool, block.pool), falling))
+        else:
+            neurons = _fold_neurons(layer_name := numbered("fc"), block, _weights(block), dtype, zeros=False)
+            layers.append(Dense(layer_name, neurons.weights, neurons.thresholds))
+        dtype = "bit"
+    layers.append(_fold_last("scores", last, dtype))
     return Network(name, input_, tuple(layers), dict(provenance or {}))
 
 
 @torch.no_grad()
-def float_scores(network: BinaryMlp, inputs: np.ndarray) -> np.ndarray:
+def float_scores(network: BinaryNetwork, inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the PyTorch model's scores in eval mode: [images, classes] float32.
 
-    `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.golden.prepare` gives them.
+    `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.golden.prepare` gives them; `shape`: of an image.
     """
-    signs = inputs.dtype == np.bool_
-    batches = np.array_split(inputs, max(1, len(inputs) // 1000))
-    values = (np.where(batch, np.float32(1), np.float32(-1)) if signs else batch.astype(np.float32) for batch in batches)
-    return np.concatenate([network.eval()(torch.from_numpy(batch)).numpy() for batch in values])
+    batches = np.array_split(inputs, max(1, len(inputs) // 500))
+    return np.concatenate([network.eval()(to_tensor(batch, shape)).numpy() for batch in batches])
 
 
-def compare(network: BinaryMlp, folded: Network, split: Split) -> Agreement:
+def to_tensor(inputs: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+    """Returns inputs as a network takes them: [images, features] or [images, channels, rows, columns] float32.
+
+    `inputs`: [images, inputs] bool, uint8 or int8; `shape`: of an image, (features,) or (rows, columns, channels).
+    """
+    values = np.where(inputs, np.float32(1), np.float32(-1)) if inputs.dtype == np.bool_ else inputs.astype(np.float32)
+    images = torch.from_numpy(values.reshape(len(inputs), *shape))
+    return images.permute(0, 3, 1, 2) if len(shape) == 3 else images
+
+
+def compare(network: BinaryNetwork, folded: Network, split: Split) -> Agreement:
     """Runs the trained and the folded network over the same images."""
     inputs = golden.prepare(folded, split.images)
-    trained = float_scores(network, inputs).argmax(axis=1)
+    trained = float_scores(network, inputs, folded.input.shape).argmax(axis=1)
     integer = golden.classify(folded, inputs)
     return Agreement(
         len(inputs),
@@ -85,7 +107,7 @@ def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, A
         "epoch": checkpoint.epoch,
         "torch": torch.__version__.split("+")[0],
     }
-    input_ = Input(checkpoint.input_shape, "bit", recipe.pixel_threshold)
+    input_ = Input(checkpoint.input_shape, recipe.input_dtype, recipe.pixel_threshold if recipe.input_dtype == "bit" else None)
     folded = export_network(recipe.name, trained, input_, provenance)
     if test is None:
         return folded, None
@@ -117,17 +139,28 @@ def _weights(block: BinaryBlock) -> np.ndarray:
     return (block.product.weight >= 0).numpy()
 
 
-def _fold_hidden(name: str, block: BinaryBlock, signal: Signal) -> Dense:
+def _fold_conv(name: str, block: BinaryBlock, product: BinaryConv2d, dtype: str) -> tuple[Conv, np.ndarray]:
+    """Returns the layer, and which of its channels' functions fall: [outputs] bool."""
+    zeros = product.padding > 0 and product.padding_value == 0
+    weights = _weights(block).transpose(0, 2, 3, 1)  # to outputs, rows, columns, channels
+    neurons = _fold_neurons(name, block, weights, dtype, zeros=zeros)
+    above, below, left, right = (product.padding,) * 4
+    stride, value = (product.stride, product.stride), product.padding_value if product.padding else 0
+    return Conv(name, neurons.weights, neurons.thresholds, stride, (above, below, left, right), value), neurons.falling
+
+
+def _fold_neurons(name: str, block: BinaryBlock, weights: np.ndarray, dtype: str, *, zeros: bool) -> FoldedNeurons:
     _batch_norm(block, name)
 
     @torch.no_grad()
     def activation(sums: np.ndarray) -> np.ndarray:
         return block.activation(torch.from_numpy(sums.astype(np.float32))).numpy()
 
-    return fold_dense(name, _weights(block), activation, signal)
+    return fold_neurons(name, weights, activation, Sums.of(weights[0].size, dtype, zeros=zeros))
 
 
-def _fold_last(name: str, block: BinaryBlock, signal: Signal) -> Scores:
+def _fold_last(name: str, block: BinaryBlock, dtype: str) -> Scores:
     batch_norm = _batch_norm(block, name)
+    weights = _weights(block)
     bias = block.product.bias.detach().numpy().astype(np.float64)
-    return fold_scores(name, _weights(block), batch_norm.slope, batch_norm(bias), signal)
+    return fold_scores(name, weights, batch_norm.slope, batch_norm(bias), Sums.of(weights[0].size, dtype))

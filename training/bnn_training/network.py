@@ -2,50 +2,68 @@
 """Binarized networks as PyTorch modules."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from bnn_training.binarize import sign
-from bnn_training.layers import BinaryLinear
+from bnn_training.layers import BinaryLayer, BinaryLinear
 
-__all__ = ["BinaryBlock", "BinaryMlp"]
+__all__ = ["BinaryBlock", "BinaryNetwork"]
 
 
 class BinaryBlock(nn.Module):
-    """A binarized product and what follows it up to the sign: ``normalize(sign(W) x + b)``.
+    """A binarized product and what follows it up to the sign: ``normalize(pool(sign(W) x) + b)``.
 
-    [batch, inputs] to [batch, outputs] float32. `activation` is the part after the product, the function that folding
-    turns into an integer threshold.
+    [batch, inputs] to [batch, outputs] float32, or images [batch, channels, rows, columns] to images. With `pool` other
+    than 1 the greatest of each pool × pool sums goes on, before batch norm, as in the papers' networks. `activation` is
+    the part after the pooled product, the function that folding turns into an integer threshold.
     """
 
-    def __init__(self, product: BinaryLinear, normalize: nn.BatchNorm1d) -> None:
+    def __init__(self, product: BinaryLayer, normalize: nn.BatchNorm1d | nn.BatchNorm2d, pool: int = 1) -> None:
         super().__init__()
         self.product = product
         self.normalize = normalize
+        self.pool = pool
+
+    def pooled_products(self, x: torch.Tensor) -> torch.Tensor:
+        """Returns the product, pooled."""
+        products = self.product.products(x)
+        return functional.max_pool2d(products, self.pool) if self.pool > 1 else products
 
     def activation(self, sums: torch.Tensor) -> torch.Tensor:
-        """Returns the block's output for given products ``sign(W) x``, both [batch, outputs] float32."""
-        return self.normalize(sums + self.product.bias)
+        """Returns the block's output for given pooled products, both [batch, outputs, ...].
+
+        In eval mode each operation is rounded on its own, so that a sum gives the same in a tensor of any shape.
+        """
+        norm = self.normalize
+        bias = self.product.bias
+        if self.training:
+            return norm(sums + bias.to(sums.dtype).view(-1, *[1] * (sums.dim() - 2)))
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        slope = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        bias, mean, slope, offset = (
+            values.view(-1, *[1] * (sums.dim() - 2)) for values in (bias, norm.running_mean, slope, norm.bias)
+        )
+        return (sums + bias - mean) * slope + offset
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.activation(self.product.products(x))
+        return self.activation(self.pooled_products(x))
 
 
-class BinaryMlp(nn.Module):
-    """A multi-layer perceptron of binary blocks, with a sign between them and batch norm after the last one too.
+class BinaryNetwork(nn.Module):
+    """A chain of binary blocks, with a sign between them and batch norm after the last one too.
 
-    `widths`: inputs, hidden widths, classes. Inputs are [batch, widths[0]] float32 of +1 and -1 (or raw integers);
-    the result is [batch, classes] float32 scores.
+    Inputs are float32 of +1 and -1, or raw integers: [batch, inputs], or images [batch, channels, rows, columns] where
+    the first block is a convolution. Images are flattened for the first fully connected block in the order row, column,
+    channel. The result is [batch, classes] float32 scores.
     """
 
-    def __init__(self, widths: Sequence[int], product_dtype: torch.dtype = torch.float32, epsilon: float = 1e-4) -> None:
+    def __init__(self, blocks: Sequence[BinaryBlock]) -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(
-            BinaryBlock(BinaryLinear(inputs, outputs, product_dtype), nn.BatchNorm1d(outputs, eps=epsilon, momentum=0.1))
-            for inputs, outputs in pairwise(widths)
-        )
+        self.blocks = nn.ModuleList(blocks)
 
     @property
     def stages(self) -> list[BinaryBlock]:
@@ -53,7 +71,13 @@ class BinaryMlp(nn.Module):
         return [block for block in self.blocks if isinstance(block, BinaryBlock)]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
         *hidden, last = self.stages
         for block in hidden:
-            x = sign(block(x))
-        return last(x)
+            x = sign(block(_arranged(x, block)))
+        return last(_arranged(x, last))
+
+
+def _arranged(x: torch.Tensor, block: BinaryBlock) -> torch.Tensor:
+    """Returns images as a fully connected block takes them; anything else as it is."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 and isinstance(block.product, BinaryLinear) else x

@@ -14,10 +14,10 @@ import torch
 from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
 from bnn_training.augment import random_affine
-from bnn_training.checkpoint import Checkpoint, build_network, load_checkpoint, save_checkpoint
-from bnn_training.layers import BinaryLinear
+from bnn_training.checkpoint import Checkpoint, load_checkpoint, recipe_network, save_checkpoint
+from bnn_training.layers import BinaryLayer
 from bnn_training.losses import squared_hinge
-from bnn_training.network import BinaryMlp
+from bnn_training.network import BinaryNetwork
 from bnn_training.recipes import Recipe
 
 __all__ = ["BEST", "EpochReport", "train"]
@@ -42,26 +42,33 @@ class EpochReport:
 class _Training:
     recipe: Recipe
     dataset: Dataset
-    network: BinaryMlp
+    network: BinaryNetwork
     optimizer: torch.optim.Adam
     generator: torch.Generator
-    images: torch.Tensor  # [images, rows, columns] uint8
+    images: torch.Tensor  # [images, rows, columns, channels] uint8
     labels: torch.Tensor  # [images] int64
 
 
-def _to_inputs(images: torch.Tensor, pixel_threshold: int) -> torch.Tensor:
-    """Returns pixels 0..255 as +1 where they reach the threshold and -1 elsewhere: [images, inputs] float32."""
-    return torch.where(images.flatten(1) >= pixel_threshold, 1.0, -1.0)
+def _to_inputs(pixels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
+    """Returns pixels 0..255 as the network takes them, of the same shape, float32."""
+    match recipe.input_dtype:
+        case "bit":
+            return torch.where(pixels >= recipe.pixel_threshold, 1.0, -1.0)
+        case "uint8":
+            return pixels
+        case "int8":
+            return pixels - 128
 
 
 @torch.no_grad()
-def _accuracy(network: BinaryMlp, split: Split, pixel_threshold: int) -> float:
+def _accuracy(network: BinaryNetwork, split: Split, recipe: Recipe) -> float:
     """Returns the share of `split` that the network classifies rightly in eval mode."""
     network.eval()
     images, labels = torch.from_numpy(split.images.copy()), torch.from_numpy(split.labels.astype("int64"))
     right = 0
     for batch, truth in zip(images.split(1000), labels.split(1000), strict=True):
-        right += int((network(_to_inputs(batch, pixel_threshold)).argmax(1) == truth).sum())
+        inputs = _to_inputs(batch.permute(0, 3, 1, 2).float(), recipe)
+        right += int((network(inputs).argmax(1) == truth).sum())
     return right / len(labels)
 
 
@@ -88,7 +95,7 @@ def train(
     for epoch in range(done, recipe.epochs):
         started = time.perf_counter()
         loss, train_accuracy = _run_epoch(training, epoch, on_step)
-        validation_accuracy = _accuracy(training.network, validation, recipe.pixel_threshold) if recipe.validation else None
+        validation_accuracy = _accuracy(training.network, validation, recipe) if recipe.validation else None
         is_best = validation_accuracy is None or validation_accuracy >= best
         best = max(best, validation_accuracy or 0.0)
         report = EpochReport(epoch + 1, loss, train_accuracy, validation_accuracy, time.perf_counter() - started)
@@ -108,19 +115,19 @@ def _prepare(recipe: Recipe, dataset: Dataset, fit: Split) -> _Training:
     if len(fit.labels) < recipe.batch:
         raise ArtefactError(f"batch must be at most the {len(fit.labels):,} images that train, not {recipe.batch:,}")
     torch.manual_seed(recipe.seed)
-    network = build_network(recipe, math.prod(fit.images.shape[1:]), dataset.classes)
+    network = recipe_network(recipe, fit.images.shape[1:], dataset.classes)
     generator = torch.Generator().manual_seed(recipe.seed)
-    images = torch.from_numpy(fit.images[..., 0].copy())
+    images = torch.from_numpy(fit.images.copy())
     labels = torch.from_numpy(fit.labels.astype("int64"))
     return _Training(recipe, dataset, network, _optimizer(network), generator, images, labels)
 
 
-def _optimizer(network: BinaryMlp) -> torch.optim.Adam:
+def _optimizer(network: BinaryNetwork) -> torch.optim.Adam:
     """Returns Adam with a group for each parameter; `scale` in a group multiplies the recipe's learning rate."""
     groups: list[dict[str, Any]] = []
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            binarized = isinstance(module, BinaryLinear) and name == "weight"
+            binarized = isinstance(module, BinaryLayer) and name == "weight"
             groups.append({"params": [parameter], "scale": module.learning_rate_scale if binarized else 1.0})
     return torch.optim.Adam(groups, fused=True)
 
@@ -137,7 +144,7 @@ def _run_epoch(training: _Training, epoch: int, on_step: Callable[[int, int, int
         for group in training.optimizer.param_groups:
             group["lr"] = learning_rate * group["scale"]
         images = random_affine(training.images[indices], recipe.augmentation, training.generator)
-        scores = network(_to_inputs(images, recipe.pixel_threshold))
+        scores = network(_to_inputs(images, recipe))
         loss = squared_hinge(scores, training.labels[indices])
         if not math.isfinite(loss.item()):
             where = f"epoch {epoch + 1}, step {step + 1}"
@@ -148,7 +155,7 @@ def _run_epoch(training: _Training, epoch: int, on_step: Callable[[int, int, int
         loss.backward()
         training.optimizer.step()
         for module in network.modules():
-            if isinstance(module, BinaryLinear):
+            if isinstance(module, BinaryLayer):
                 module.clip()
         total_loss += loss.item()
         right += int((scores.argmax(1) == training.labels[indices]).sum())

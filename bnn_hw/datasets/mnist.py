@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MNIST: handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges, http://yann.lecun.com/exdb/mnist/)."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from bnn_hw.datasets.dataset import Dataset, Split
+from bnn_hw.datasets.files import download_file, find_file
+from bnn_hw.datasets.idx import read_idx
+
+__all__ = ["MNIST_MIRRORS", "download_mnist", "load_mnist"]
+
+MNIST_MIRRORS: Final = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+
+# SHA-256 of each file's content after decompression, so that a copy compressed by other means is accepted too.
+_SHA256: Final = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+
+def load_mnist(folder: Path) -> Dataset:
+    """Returns MNIST from the four official files, plain or gzipped, in `folder` or in `folder`/mnist.
+
+    Images are [60000 or 10000, 28, 28, 1] uint8. Raises `ArtefactError` for a file that is missing, truncated or
+    altered.
+    """
+    arrays = {name: read_idx(find_file(folder, "mnist", (name, name + ".gz")), sha256) for name, sha256 in _SHA256.items()}
+    return Dataset(
+        name="mnist",
+        classes=10,
+        train=Split(arrays["train-images-idx3-ubyte"][..., None], arrays["train-labels-idx1-ubyte"]),
+        test=Split(arrays["t10k-images-idx3-ubyte"][..., None], arrays["t10k-labels-idx1-ubyte"]),
+    )
+
+
+def download_mnist(folder: Path, mirrors: Sequence[str] = MNIST_MIRRORS) -> None:
+    """Downloads the files of MNIST that `folder` lacks, each checked against its SHA-256 before it gets its name.
+
+    Raises `ArtefactError` when no mirror gives the right content.
+    """
+    for name, sha256 in _SHA256.items():
+        if not any((folder / file).exists() for file in (name, name + ".gz")):
+            download_file(folder / (name + ".gz"), "mnist", mirrors, partial(read_idx, sha256=sha256))

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constants that change from group to group."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
+from amaranth.lib.memory import Memory
+
+__all__ = ["group_memory"]
+
+
+def group_memory(m: Module, name: str, shape: ShapeLike, rows: Sequence[object], advance: Value) -> Any:
+    """Returns the row of the present group, as read from a memory whose address runs ahead by its one cycle.
+
+    `rows`: one of `shape` for each group, in turn; `advance`: high in the last cycle of a group.
+    """
+    memory = m.submodules[name] = Memory(shape=shape, depth=len(rows), init=rows)
+    port = memory.read_port()
+    group = Signal(range(len(rows)))
+    after = Signal.like(group)
+    m.d.comb += [
+        after.eq(Mux(advance, Mux(group == len(rows) - 1, 0, group + 1), group)),
+        port.addr.eq(after),
+    ]
+    m.d.sync += group.eq(after)
+    return port.data

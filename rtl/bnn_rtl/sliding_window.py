@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sliding window: images in, the words under each place of a window out."""
+
+from dataclasses import dataclass
+from functools import reduce
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+from bnn_hw.stage import DISTRIBUTED_BITS, Window
+
+__all__ = ["SlidingWindow"]
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """One of the nested loops in which the words are read: so often, each time so many words, rows and columns on."""
+
+    count: int
+    words: int
+    rows: int
+    columns: int
+
+    def __mul__(self, times: int) -> "_Loop":
+        return _Loop(self.count, self.words * times, self.rows * times, self.columns * times)
+
+    def __sub__(self, other: "_Loop") -> "_Loop":
+        return _Loop(self.count, self.words - other.words, self.rows - other.rows, self.columns - other.columns)
+
+
+class SlidingWindow(Component):
+    """Gives, for each place of a window on each image of its input stream, the words under the window.
+
+    Places go row by row. At a place the words come row by row, column by column, and then word by word of a pixel; with
+    `words_first` each word of a pixel for all rows and columns before the next word, as pooling wants them. Where the
+    window reaches past the image the word is `padding`, or, if that is None, any with its highest bit, which is added, 1.
+
+    Throughput: a word a cycle on both sides, without a bubble between places, rows or images: the next image comes in
+    while the window is still on the present one. A line buffer in LUTs or block RAM holds ``window.buffer_words`` words.
+    Latency: 2 cycles from the last word that a place needs to the first one of that place.
+
+    i : stream of words of `width` bits, ``rows * columns * words`` an image
+    o : stream of words of `width` bits, and one more where pixels past the image are marked
+    """
+
+    def __init__(self, window: Window, width: int, *, padding: int | None = 0, words_first: bool = False) -> None:
+        self._window, self._width = window, width
+        self._pads = any(window.padding)
+        self._marks = self._pads and padding is None
+        self._padding = padding
+        line = window.columns * window.words
+        places = (
+            _Loop(window.places[0], window.stride[0] * line, window.stride[0], 0),
+            _Loop(window.places[1], window.stride[1] * window.words, 0, window.stride[1]),
+        )
+        taps = (_Loop(window.kernel[0], line, 1, 0), _Loop(window.kernel[1], window.words, 0, 1))
+        pixel = (_Loop(window.words, 1, 0, 0),)
+        self._loops = (*places, *(pixel + taps if words_first else taps + pixel))
+        super().__init__({"i": In(stream.Signature(width)), "o": Out(stream.Signature(width + self._marks))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        window, depth = self._window, self._window.buffer_words
+        line = window.columns * window.words
+        style = "distributed" if depth * self._width <= DISTRIBUTED_BITS else "block"
+        m.submodules.buffer = buffer = Memory(shape=self._width, depth=depth, init=[], attrs={"ram_style": style})
+        write = buffer.write_port()
+        read = buffer.read_port()
+
+        # Places in the stream of words, of which the lowest bits are the address, wide enough to tell before from after.
+        bits = (2 * (depth + max(self._loops[0].words, line * (window.rows + 1)))).bit_length() + 1
+        written = Signal(bits)
+        reading = Signal(bits, init=-(window.padding[0] * line + window.padding[2] * window.words) % (1 << bits))
+        kept = Signal(bits, init=-window.padding[0] * line % (1 << bits))  # the first word that is still needed
+        do_write = Signal()
+        do_read = Signal()
+        present = Signal()
+        ended = self._count(m, do_read)
+
+        m.d.comb += [
+            self.i.ready.eq((written - kept)[:bits].as_signed() < depth),
+            do_write.eq(self.i.valid & self.i.ready),
+            write.addr.eq(written),
+            write.data.eq(self.i.payload),
+            write.en.eq(do_write),
+            present.eq((reading - written)[:bits].as_signed() < 0),
+            read.addr.eq(reading),
+            read.en.eq(do_read),
+        ]
+        m.d.sync += written.eq(written + do_write)
+        steps = self._steps()
+        image = _Loop(1, window.rows * line, 0, 0)
+        rewound = reduce(lambda total, loop: total - loop * (loop.count - 1), self._loops, image)
+        padded = Signal()
+        if self._pads:
+            row = Signal(range(-window.padding[0], window.rows + window.padding[1] + 1), init=-window.padding[0])
+            column = Signal(range(-window.padding[2], window.columns + window.padding[3] + 1), init=-window.padding[2])
+            m.d.comb += padded.eq((row < 0) | (row >= window.rows) | (column < 0) | (column >= window.columns))
+        with m.If(do_read):
+            for index, step in enumerate([*reversed(steps), rewound]):
+                with m.If(~ended[index]) if index == 0 else m.Elif(~ended[index]) if index < len(steps) else m.Else():
+                    m.d.sync += reading.eq(reading + step.words)
+                    if self._pads:
+                        m.d.sync += [row.eq(row + step.rows), column.eq(column + step.columns)]
+            with m.If(Cat(ended[:-1]).all()):  # a row of places is done
+                last = image - self._loops[0] * (self._loops[0].count - 1)
+                m.d.sync += kept.eq(kept + Mux(ended[-1], last.words, self._loops[0].words))
+
+        valid = Signal()
+        marked = Signal()
+        m.d.comb += [do_read.eq((padded | present) & (~valid | self.o.ready)), self.o.valid.eq(valid)]
+        with m.If(do_read):
+            m.d.sync += [valid.eq(1), marked.eq(padded)]
+        with m.Elif(self.o.ready):
+            m.d.sync += valid.eq(0)
+        if self._marks:
+            m.d.comb += self.o.payload.eq(Cat(read.data, marked))
+        elif self._pads:
+            m.d.comb += self.o.payload.eq(Mux(marked, Const(self._padding, self._width), read.data))
+        else:
+            m.d.comb += self.o.payload.eq(read.data)
+        return m
+
+    def _count(self, m: Module, do_read: Signal) -> list[Signal]:
+        """Counts the loops; returns for each, the innermost first, whether it is in its last turn."""
+        ended: list[Signal] = []
+        for index, loop in enumerate(reversed(self._loops)):
+            last = Signal(name=f"last{index}")
+            if loop.count == 1:
+                m.d.comb += last.eq(1)
+            else:
+                turn = Signal(range(loop.count), name=f"turn{index}")
+                m.d.comb += last.eq(turn == loop.count - 1)
+                with m.If(do_read & Cat(ended).all()):
+                    m.d.sync += turn.eq(Mux(last, 0, turn + 1))
+            ended.append(last)
+        return ended
+
+    def _steps(self) -> list[_Loop]:
+        """Returns for each loop how far its next turn is from the end of the loops within it."""
+        steps = []
+        for index, loop in enumerate(self._loops):
+            inner = self._loops[index + 1 :]
+            steps.append(reduce(lambda total, other: total - other * (other.count - 1), inner, loop))
+        return steps
