@@ -22,7 +22,7 @@ def check_against_golden(
     """
     for step, golden, found in zip(network.steps(), (*expected.activations, expected.scores), (*activations, scores), strict=True):
         _check(f"layer {step.layer.name}", step.output.shape, golden, found)
-    _check("result", (), expected.scores.argmax(axis=1)[:, None], classes[:, None])
+    _check("class", (), expected.scores.argmax(axis=1)[:, None], classes[:, None])
 
 
 def _check(what: str, shape: tuple[int, ...], expected: np.ndarray, found: np.ndarray) -> None:

@@ -12,7 +12,7 @@ __all__ = ["Resources", "stage_resources"]
 
 # LUTs for each bit that an XNOR-popcount tree takes in a cycle, by yosys synth_xilinx (docs/hardware.md, Area).
 _LUTS_PER_BIT = 2.3
-_LUTS_PER_BYTE = 10.0  # an adder of 9 bits, and the growth of the sums down the tree
+_LUTS_PER_BYTE = 19.0  # likewise (docs/hardware.md, First layer)
 _LUTS_PER_64_BITS = 4 / 3  # a RAM64M holds 3 columns of 64 bits in 4 LUTs
 _DSP_FACTOR = 1 << 24  # a DSP48 multiplies a signed factor of 25 bits
 

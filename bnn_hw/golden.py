@@ -5,15 +5,15 @@ Products of +1 and -1 run as floating-point matrix products, because numpy's are
 every partial sum is an integer below 2**24 in float32, or below 2**53 in float64 where float32 would not hold it.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Signal, Step, WeightLayer, layer_sums, weight_matrix
+from bnn_hw.network import Conv, Dense, Layer, MaxPool, Network, Scores, Signal, Step, WeightLayer, layer_sums, weight_matrix
 
 __all__ = ["Trace", "classify", "prepare", "scores", "trace"]
 
@@ -60,18 +60,17 @@ def prepare(network: Network, images: np.ndarray) -> np.ndarray:
 def trace(network: Network, images: np.ndarray) -> Trace:
     """Returns every layer's output for `images`, which are as in `prepare`."""
     chunks = [list(_run(network, chunk)) for chunk in _chunks(network, images)]
-    *activations, scores = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    return Trace(tuple(bits.reshape(len(bits), -1) for bits in activations), scores)
+    outputs = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+    *activations, scores = (
+        output.reshape(len(output), step.output.size) for output, step in zip(outputs, network.steps(), strict=True)
+    )
+    return Trace(tuple(activations), scores)
 
 
 def scores(network: Network, images: np.ndarray) -> np.ndarray:
     """Returns the scores of `images`, which are as in `prepare`: [images, classes] int32."""
-    parts = []
-    for chunk in _chunks(network, images):
-        for output in _run(network, chunk):  # noqa: B007 (the last one counts)
-            pass
-        parts.append(output)
-    return np.concatenate(parts)
+    last = [deque(_run(network, chunk), maxlen=1) for chunk in _chunks(network, images)]
+    return np.concatenate([scores for (scores,) in last])
 
 
 def classify(network: Network, images: np.ndarray) -> np.ndarray:
@@ -98,15 +97,19 @@ def _operands(step: Step) -> int:
 def _run(network: Network, x: np.ndarray) -> Iterator[np.ndarray]:
     """Yields each layer's output: [images, ...] bool in its own shape, and at last [images, classes] int32."""
     for step in network.steps():
-        match step.layer:
-            case MaxPool() as layer:
-                x = _pool(layer, x)
-            case Dense() | Conv() as layer:
-                sums = _sums(layer, x, step.input)
-                x = sums >= _least_sums(layer, step.input).astype(sums.dtype)
-            case Scores(scale=scale, offset=offset) as layer:
-                x = (_sums(layer, x, step.input).astype(np.int64) * scale + offset).astype(np.int32)
+        x = _output(step.layer, x, step.input)
         yield x
+
+
+def _output(layer: Layer, x: np.ndarray, signal: Signal) -> np.ndarray:
+    match layer:
+        case Dense() | Conv():
+            sums = _sums(layer, x, signal)
+            return sums >= _least_sums(layer, signal).astype(sums.dtype)
+        case MaxPool():
+            return _pool(layer, x)
+        case Scores(scale=scale, offset=offset):
+            return (_sums(layer, x, signal).astype(np.int64) * scale + offset).astype(np.int32)
 
 
 def _least_sums(layer: Dense | Conv, signal: Signal) -> np.ndarray:
@@ -119,26 +122,34 @@ def _sums(layer: WeightLayer, x: np.ndarray, signal: Signal) -> np.ndarray:
     """Returns sum(w * x) over +1 and -1, or over the raw integers: [images, (rows, columns,) outputs] float, exact."""
     dtype = np.float32 if -layer_sums(layer, signal).low < _FLOAT32_EXACT else np.float64
     operand = _signs(x, dtype) if signal.dtype == "bit" else x.astype(dtype)
+    weights = _signs(weight_matrix(layer), dtype)
     if isinstance(layer, Conv):
         above, below, left, right = layer.padding
         pads = ((0, 0), (above, below), (left, right), (0, 0))
-        windows = _windows(np.pad(operand, pads, constant_values=layer.padding_value), layer.kernel, layer.stride)
-        operand = windows.reshape(*windows.shape[:3], -1)
+        padded = np.pad(operand, pads, constant_values=layer.padding_value)
+        operand = np.concatenate(_under_window(padded, layer.kernel, layer.stride), axis=3)
     else:
-        operand = operand.reshape(len(operand), -1)
-    return operand @ _signs(weight_matrix(layer), dtype).T
+        operand = operand.reshape(len(operand), weights.shape[1])
+    return operand @ weights.T
 
 
 def _pool(layer: MaxPool, x: np.ndarray) -> np.ndarray:
     """Returns each window's OR, or AND: [images, rows, columns, channels] bool."""
-    windows = _windows(x ^ layer.and_channels, layer.size, layer.stride)  # an AND is the OR of the complements
-    return windows.any(axis=(3, 4)) ^ layer.and_channels
+    # An AND is the OR of the complements, complemented.
+    return np.logical_or.reduce(_under_window(x ^ layer.and_channels, layer.size, layer.stride)) ^ layer.and_channels
 
 
-def _windows(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
-    """Returns the windows on [images, rows, columns, channels]: [images, rows', columns', size, size, channels], a view."""
-    windows = sliding_window_view(x, size, axis=(1, 2))[:, :: stride[0], :: stride[1]]
-    return windows.transpose(0, 1, 2, 4, 5, 3)
+def _under_window(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> list[np.ndarray]:
+    """Returns for each pixel of a window, row by row, what lies under it at each place.
+
+    `x`: [images, rows, columns, channels]; the results: [images, rows', columns', channels], views of it.
+    """
+    last_row, last_column = x.shape[1] - size[0], x.shape[2] - size[1]
+    return [
+        x[:, row : last_row + row + 1 : stride[0], column : last_column + column + 1 : stride[1]]
+        for row in range(size[0])
+        for column in range(size[1])
+    ]
 
 
 def _signs(bits: np.ndarray, dtype: type[np.floating]) -> np.ndarray:

@@ -158,7 +158,8 @@ class _Described:
         self.name = _field(value, "name", str, place)
         known = [kind for kind in _FIELDS if _SINCE_VERSION[kind] <= version]
         if self.type not in known:
-            raise ArtefactError(f"{place}type must be one of {', '.join(known)} in version {version}, not {reprlib.repr(self.type)}")
+            rule = f"must be one of {', '.join(known)} in version {version}"
+            raise ArtefactError(f"{place}type {rule}, not {reprlib.repr(self.type)}")
         fields = _FIELDS[self.type]
         _check_known(value, ("type", "name", *fields), f"layers[{index}]")
         self._lists = {name: _integers(value, name, place) for name in fields if name in _LISTS}
@@ -211,7 +212,7 @@ class _Described:
         packed = tensors[f"{self.name}.{field}"]
         bits = unpack_bits(packed, count)
         if not np.array_equal(pack_bits(bits), packed):
-            raise ArtefactError(f"{self.name}.{field}: the bits past the {count:,}th of each row must be 0")
+            raise ArtefactError(f"{self.name}.{field}: the bits past the first {count:,} of each row must be 0")
         return bits
 
 

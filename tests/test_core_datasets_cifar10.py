@@ -3,10 +3,10 @@
 
 import gzip
 import hashlib
-import io
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -51,22 +51,30 @@ def archive(members: Mapping[str, bytes | tarfile.TarInfo], folder: str = "cifar
     return gzip.compress(plain_archive(members, folder), mtime=0)
 
 
-def plain_archive(members: Mapping[str, bytes | tarfile.TarInfo], folder: str = "cifar-10-batches-bin/") -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as tar:
-        for name, member in {"batches.meta.txt": b"airplane\n", **members, "readme.html": b"<html>"}.items():
-            info = member if isinstance(member, tarfile.TarInfo) else tarfile.TarInfo(folder + name)
-            if isinstance(member, bytes):
-                info.size = len(member)
-            tar.addfile(info, io.BytesIO(member) if isinstance(member, bytes) else None)
-    return file.getvalue()
+def plain_archive(
+    members: Mapping[str, bytes | tarfile.TarInfo], folder: str = "cifar-10-batches-bin/", kind: int = tarfile.GNU_FORMAT
+) -> bytes:
+    content = []
+    for name, member in {"batches.meta.txt": b"airplane\n", **members, "readme.html": b"<html>"}.items():
+        info, data = (member, b"") if isinstance(member, tarfile.TarInfo) else (tarfile.TarInfo(folder + name), member)
+        info.size = len(data) or info.size
+        content.append(info.tobuf(kind) + data + bytes(-len(data) % 512))
+    return b"".join(content) + bytes(1024)
 
 
-def special(name: str, kind: bytes, target: str = "", size: int = 0) -> tarfile.TarInfo:
+def special(name: str, kind: bytes = tarfile.REGTYPE, **fields: object) -> tarfile.TarInfo:
     """Returns a member with no content of its own."""
     info = tarfile.TarInfo("cifar-10-batches-bin/" + name)
-    info.type, info.linkname, info.size = kind, target, size
+    info.type = kind
+    for field, value in fields.items():
+        setattr(info, field, value)
     return info
+
+
+def flushed(content: bytes) -> bytes:
+    """Returns the gzipped beginning of a file, which more blocks can follow."""
+    stream = zlib.compressobj(wbits=31)
+    return stream.compress(content) + stream.flush(zlib.Z_FULL_FLUSH)
 
 
 @pytest.fixture
@@ -140,6 +148,7 @@ def test_wrong_batch(content: bytes | None, message: str, tmp_path: Path) -> Non
 
 
 RIGHT, PLAIN = archive(BATCHES), plain_archive(BATCHES)
+SPARSE = special("x", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})  # its map would be the next header
 HEADERS = [at for at in range(0, len(PLAIN), 512) if PLAIN[at + 257 : at + 262] == b"ustar"]
 BROKEN = r"{path} is truncated or no gzipped tar archive: .*; remove it and fetch it again"
 LACKS_TEST = r"{path} must hold data_batch_1\.bin, .*, test_batch\.bin, not lack test_batch\.bin; remove it and fetch it again"
@@ -151,12 +160,19 @@ WRONG_ARCHIVES = {
     "cut in the data": (RIGHT[: len(RIGHT) // 2], BROKEN),
     "altered": (RIGHT[:200] + bytes(20) + RIGHT[220:], r"(?:data_batch_1\.bin in )?{path} is .*; remove it and fetch it again"),
     "no member": (archive({}), r"{path} must hold .*, not lack data_batch_1\.bin, .*; remove it and fetch it again"),
+    "a bad block": (flushed(PLAIN[:30000]) + b"\xff" * 100, BROKEN),
+    "a bad checksum": (gzip.compress(PLAIN[:3000])[:-8] + bytes(8), BROKEN),
+    "an endless name": (archive({"x": special("x", tarfile.GNUTYPE_LONGNAME, size=8**24), **BATCHES}), BROKEN),
+    "a sparse member": (gzip.compress(plain_archive({"x": SPARSE, **BATCHES}, kind=tarfile.PAX_FORMAT)), BROKEN),
     "a member missing": (archive({name: BATCHES[name] for name in list(BATCHES)[:5]}), LACKS_TEST),
     "a folder": (archive({**BATCHES, "test_batch.bin": special("test_batch.bin", tarfile.DIRTYPE)}), LACKS_TEST),
-    "a link": (archive({**BATCHES, "test_batch.bin": special("test_batch.bin", tarfile.SYMTYPE, "data_batch_1.bin")}), LACKS_TEST),
+    "a link": (
+        archive({**BATCHES, "test_batch.bin": special("test_batch.bin", tarfile.SYMTYPE, linkname="data_batch_1.bin")}),
+        LACKS_TEST,
+    ),
     "a member cut": (archive({**BATCHES, "test_batch.bin": b"\3" * 6145}), WRONG_SIZE % "6,145"),
     "a huge member": (
-        archive({**BATCHES, "test_batch.bin": special("test_batch.bin", tarfile.REGTYPE, size=8**11)}),
+        archive({**BATCHES, "test_batch.bin": special("test_batch.bin", size=8**11)}),
         WRONG_SIZE % "8,589,934,592",
     ),
     "a member altered": (

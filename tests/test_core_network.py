@@ -2,15 +2,30 @@
 """The rules of a network: each broken once, and met by its message."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import Phase, find, given, settings
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Dense, Input, Layer, Network, Scores, Signal, element_bits, sum_range, threshold_range
-from strategies import networks
+from bnn_hw.network import (
+    Conv,
+    Dense,
+    Input,
+    Layer,
+    MaxPool,
+    Network,
+    Scores,
+    Signal,
+    Sums,
+    element_bits,
+    layer_sums,
+    weight_matrix,
+    window_places,
+)
+from strategies import conv_networks, networks
 
 
 def dense(name: str = "fc1", outputs: int = 2, inputs: int = 3, threshold: int = 1) -> Dense:
@@ -20,6 +35,26 @@ def dense(name: str = "fc1", outputs: int = 2, inputs: int = 3, threshold: int =
 def scores(name: str = "scores", classes: int = 2, inputs: int = 2, scale: int = 1, offset: int = 0) -> Scores:
     ones = np.ones(classes, np.int32)
     return Scores(name, np.ones((classes, inputs), bool), scale * ones, offset * ones)
+
+
+def conv(
+    window: tuple[int, int, int] = (2, 2, 1),
+    threshold: int = 1,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
+    value: int = 0,
+    outputs: int = 2,
+) -> Conv:
+    return Conv("conv1", np.ones((outputs, *window), bool), np.full(outputs, threshold, np.int32), stride, padding, value)
+
+
+def pool(size: tuple[int, int] = (2, 2), stride: tuple[int, int] = (2, 2), channels: int = 2) -> MaxPool:
+    return MaxPool("pool1", size, stride, np.zeros(channels, bool))
+
+
+def image(*layers: Layer, shape: tuple[int, ...] = (4, 5, 1), dtype: str = "bit") -> Network:
+    """Returns a network on images, without scores that fit: for what must fail before them."""
+    return network(*layers, scores(), input_=Input(shape, dtype))  # type: ignore[arg-type]
 
 
 def network(*layers: Layer, name: str = "net", input_: Input | None = None) -> Network:
@@ -36,6 +71,14 @@ LAYER_NAME = r"^layer name must be lower-case letters, digits and _, from a lett
 NETWORK_NAME = r"^network name must be lower-case letters, digits, - and _, from a letter on, not "
 WEIGHTS_ARRAY = r"^layer fc1: weights must be an array \[outputs, inputs\], each at least 1$"
 NO_SCORES = r"^the last layer must be of type scores$"
+CONV_WEIGHTS = r"^layer conv1: weights must be an array \[outputs, rows, columns, channels\], each at least 1$"
+KERNEL = r"^layer conv1: kernel must be \(rows, columns\), each 1\.\.1024, not "
+CONV_STRIDE = r"^layer conv1: stride must be \(rows, columns\), each 1\.\.1024, not "
+PADDING = r"^layer conv1: padding must be \(above, below, left, right\), each 0\.\.1024, not "
+PADDING_VALUE = r"^layer conv1: padding_value must be -1, 0 or 1, and 0 without padding, not "
+POOL = r"^layer pool1: (size|stride) must be \(rows, columns\), each 1\.\.1024, not "
+AND_CHANNELS = r"^layer pool1: and_channels must be an array \[channels\], at least 1$"
+BEFORE = r", but what comes before gives "
 TOO_FAR = r"past int32; make both smaller by the same factor in every class$"
 
 RULES: dict[str, tuple[Callable[[], Any], str]] = {
@@ -143,6 +186,124 @@ RULES: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: network(scores(classes=1, inputs=8_422_400), input_=Input((8225, 1024, 1), "uint8")),
         r"^layer scores: the sums of 8,422,400 uint8 inputs pass int32; take fewer inputs$",
     ),
+    "kernel of three dimensions": (lambda: Conv("conv1", np.ones((2, 3, 3), bool), int32(1, 1)), CONV_WEIGHTS),
+    "kernel without channels": (lambda: conv((2, 2, 0)), CONV_WEIGHTS),
+    "kernel of integers": (
+        lambda: Conv("conv1", np.ones((1, 2, 2, 1), np.int8), int32(1)),
+        r"^layer conv1: weights must be bool \(1, 2, 2, 1\), not int8 \(1, 2, 2, 1\)$",
+    ),
+    "thresholds for each place": (
+        lambda: Conv("conv1", np.ones((2, 2, 2, 1), bool), np.ones((2, 3, 4), np.int32)),
+        r"^layer conv1: thresholds must be int32 \(2,\), not int32 \(2, 3, 4\)$",
+    ),
+    "kernel of too many rows": (lambda: conv((1025, 1, 1)), KERNEL + r"\(1025, 1\)$"),
+    "kernel of too many columns": (lambda: conv((1, 1025, 1)), KERNEL + r"\(1, 1025\)$"),
+    "stride 0": (lambda: conv(stride=(1, 0)), CONV_STRIDE + r"\(1, 0\)$"),
+    "stride too long": (lambda: conv(stride=(1025, 1)), CONV_STRIDE + r"\(1025, 1\)$"),
+    "stride of one number": (lambda: conv(stride=(1,)), CONV_STRIDE + r"\(1,\)$"),  # type: ignore[arg-type]
+    "stride a boolean": (lambda: conv(stride=(True, 1)), CONV_STRIDE + r"\(True, 1\)$"),
+    "padding below 0": (lambda: conv(padding=(0, -1, 0, 0)), PADDING + r"\(0, -1, 0, 0\)$"),
+    "padding too wide": (lambda: conv(padding=(0, 0, 0, 1025)), PADDING + r"\(0, 0, 0, 1025\)$"),
+    "padding of two numbers": (lambda: conv(padding=(1, 1)), PADDING + r"\(1, 1\)$"),  # type: ignore[arg-type]
+    "padding of floats": (lambda: conv(padding=(1.0, 1, 1, 1)), PADDING + r"\(1\.0, 1, 1, 1\)$"),  # type: ignore[arg-type]
+    "padding value of 2": (lambda: conv(padding=(1, 1, 1, 1), value=2), PADDING_VALUE + "2$"),
+    "padding value of a boolean": (lambda: conv(padding=(1, 1, 1, 1), value=True), PADDING_VALUE + "True$"),
+    "padding value without padding": (lambda: conv(value=-1), PADDING_VALUE + "-1$"),
+    "pool of no size": (lambda: pool((0, 2)), POOL + r"\(0, 2\)$"),
+    "pool too large": (lambda: pool((1025, 2)), POOL + r"\(1025, 2\)$"),
+    "pool that stands still": (lambda: pool(stride=(2, 0)), POOL + r"\(2, 0\)$"),
+    "pool of a float": (lambda: pool((2.0, 2)), POOL + r"\(2\.0, 2\)$"),  # type: ignore[arg-type]
+    "pool without channels": (lambda: pool(channels=0), AND_CHANNELS),
+    "pool of two dimensions": (lambda: MaxPool("pool1", (2, 2), (2, 2), np.zeros((2, 2), bool)), AND_CHANNELS),
+    "pool of a list": (lambda: MaxPool("pool1", (2, 2), (2, 2), [[True], [True, False]]), AND_CHANNELS),  # type: ignore[arg-type]
+    "pool of integers": (
+        lambda: MaxPool("pool1", (2, 2), (2, 2), np.zeros(3, np.uint8)),
+        r"^layer pool1: and_channels must be bool \(3,\), not uint8 \(3,\)$",
+    ),
+    "pool name": (lambda: MaxPool("Pool", (2, 2), (2, 2), np.zeros(3, bool)), LAYER_NAME + "'Pool'$"),
+    "kernel name": (lambda: Conv("1", np.ones((1, 1, 1, 1), bool), int32(1)), LAYER_NAME + "'1'$"),
+    "kernel with more rows than the image": (
+        lambda: image(conv((5, 2, 1))),
+        r"^layer conv1: the window of 5x2 is larger than the input of 4x5 \(shape \[4, 5, 1\]\)$",
+    ),
+    "kernel with more columns than the padded image": (
+        lambda: image(conv((2, 9, 1), padding=(0, 0, 1, 2))),
+        r"^layer conv1: the window of 2x9 is larger than the input of 4x8 \(shape \[4, 5, 1\], padding \[0, 0, 1, 2\]\)$",
+    ),
+    "no window touches the rows": (
+        lambda: image(conv((1, 1, 1), stride=(3, 1), padding=(2, 0, 0, 0)), shape=(1, 5, 1)),
+        r"^layer conv1: with a stride of 3x1 no window of 1x1 touches the image in the input of 3x5 "
+        r"\(shape \[1, 5, 1\], padding \[2, 0, 0, 0\]\)$",
+    ),
+    "no window touches the columns": (
+        lambda: image(conv((1, 2, 1), stride=(1, 5), padding=(0, 0, 4, 3)), shape=(4, 1, 1)),
+        r"^layer conv1: with a stride of 1x5 no window of 1x2 touches the image in the input of 4x8 "
+        r"\(shape \[4, 1, 1\], padding \[0, 0, 4, 3\]\)$",
+    ),
+    "window before the image": (
+        lambda: image(conv((2, 2, 1), stride=(1, 4), padding=(0, 0, 2, 0)), shape=(4, 2, 1)),
+        r"^layer conv1: with a stride of 1x4 no window of 2x2 touches the image in the input of 4x4 "
+        r"\(shape \[4, 2, 1\], padding \[0, 0, 2, 0\]\)$",
+    ),
+    "channels that do not meet": (
+        lambda: image(conv((2, 2, 3)), shape=(4, 5, 2)),
+        r"^layer conv1: a window of 3 channels takes \[rows, columns, 3\]" + BEFORE + r"\[4, 5, 2\]$",
+    ),
+    "kernel on features": (
+        lambda: image(conv(), shape=(20,)),
+        r"^layer conv1: a window of 1 channels takes \[rows, columns, 1\]" + BEFORE + r"\[20\]$",
+    ),
+    "kernel after a dense layer": (
+        lambda: image(dense(inputs=20), conv()),
+        r"^layer conv1: a window of 1 channels takes \[rows, columns, 1\]" + BEFORE + r"\[2\]$",
+    ),
+    "pool channels that do not meet": (
+        lambda: image(conv(), pool(channels=3)),
+        r"^layer pool1: a window of 3 channels takes \[rows, columns, 3\]" + BEFORE + r"\[3, 4, 2\]$",
+    ),
+    "pool larger than the image": (
+        lambda: image(conv(), pool((4, 2))),
+        r"^layer pool1: the window of 4x2 is larger than the input of 3x4 \(shape \[3, 4, 2\]\)$",
+    ),
+    "pool on pixels": (
+        lambda: image(pool(channels=1), dtype="uint8"),
+        r"^layer pool1: a max pooling takes bits, not uint8; put it after a convolution$",
+    ),
+    "pool after the scores": (
+        lambda: image(scores("a", 2, 20), pool()),
+        r"^layer pool1 follows the scores; scores must be the last layer$",
+    ),
+    "pool as the last layer": (lambda: network(conv(), pool(), input_=Input((4, 5, 1), "bit")), NO_SCORES),
+    "dense inputs that do not meet an image": (
+        lambda: image(conv(), pool(), dense(inputs=3)),
+        r"^layer fc1: weights of shape \(2, 3\) take 3 inputs, but what comes before gives 4 \(shape \(1, 2, 2\)\)$",
+    ),
+    "padding of -1 on uint8": (
+        lambda: image(conv(padding=(1, 0, 0, 0), value=-1), dtype="uint8"),
+        r"^layer conv1: padding_value must be 0 or 1 on uint8, not -1$",
+    ),
+    "kernel threshold below": (lambda: image(conv(threshold=-1)), r"^layer conv1: thresholds\[0\] must be in 0\.\.5, not -1$"),
+    "kernel threshold above": (lambda: image(conv(threshold=6)), r"^layer conv1: thresholds\[0\] must be in 0\.\.5, not 6$"),
+    "kernel threshold above in whole matches": (
+        lambda: image(conv(threshold=6, padding=(1, 0, 0, 0), value=1)),
+        r"^layer conv1: thresholds\[0\] must be in 0\.\.5, not 6$",
+    ),
+    "kernel threshold above in half matches": (
+        lambda: image(conv(threshold=10, padding=(1, 0, 0, 0))),
+        r"^layer conv1: thresholds\[0\] must be in 0\.\.9, not 10$",
+    ),
+    "kernel threshold below the sums of int8": (
+        lambda: image(conv(threshold=-513, padding=(1, 0, 0, 0)), dtype="int8"),
+        r"^layer conv1: thresholds\[0\] must be in -512\.\.513, not -513$",
+    ),
+    "kernel threshold above the sums of uint8": (
+        lambda: image(conv(threshold=1022), dtype="uint8"),
+        r"^layer conv1: thresholds\[0\] must be in -1020\.\.1021, not 1022$",
+    ),
+    "kernel sums of int8 past int32": (
+        lambda: image(conv((1, 64, 1 << 18), outputs=1), shape=(1, 64, 1 << 18), dtype="int8"),
+        r"^layer conv1: the sums of 16,777,216 int8 inputs pass int32; take fewer inputs$",
+    ),
 }
 
 
@@ -191,13 +352,157 @@ def test_steps_and_counts() -> None:
 
 
 def test_ranges_by_hand() -> None:
-    cases = {"bit": ((-6, 6), (0, 7), 1), "uint8": ((-1530, 1530), (-1530, 1531), 8), "int8": ((-768, 768), (-768, 769), 8)}
-    for dtype, expected in cases.items():
-        signal = Signal((1, 2, 3), dtype)  # type: ignore[arg-type]
-        assert (sum_range(signal), threshold_range(signal), element_bits(signal)) == expected
+    cases = {"bit": ((-6, 2, 0), 7, 7, 1), "uint8": ((-1530, 1, -1530), 3061, 1531, 8), "int8": ((-768, 1, -768), 1537, 769, 8)}
+    for dtype, (sums, count, never, bits) in cases.items():
+        found = Sums.of(6, dtype)
+        assert (found, found.count, found.never) == (Sums(*sums), count, never)
+        assert element_bits(Signal((1, 2, 3), dtype)) == bits  # type: ignore[arg-type]
+    halves = Sums.of(6, "bit", zeros=True)
+    assert (halves, halves.count, halves.never) == (Sums(-6, 1, 0), 13, 13)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "padding", "value", "expected"),
+    [
+        ("bit", (0, 0, 0, 0), 0, Sums(-4, 2, 0)),
+        ("bit", (0, 0, 0, 1), -1, Sums(-4, 2, 0)),
+        ("bit", (1, 0, 0, 0), 1, Sums(-4, 2, 0)),
+        ("bit", (0, 0, 0, 1), 0, Sums(-4, 1, 0)),
+        ("bit", (0, 1, 0, 0), 0, Sums(-4, 1, 0)),
+        ("uint8", (1, 1, 1, 1), 0, Sums(-1020, 1, -1020)),
+        ("int8", (1, 1, 1, 1), -1, Sums(-512, 1, -512)),
+    ],
+)
+def test_sums_of_a_convolution(dtype: Any, padding: tuple[int, int, int, int], value: int, expected: Sums) -> None:
+    layer = conv(padding=padding, value=value)
+    signal = Signal((4, 5, 1), dtype)
+    assert layer_sums(layer, signal) == expected
+    for threshold in (expected.always, expected.never):
+        image_network(conv(threshold=threshold, padding=padding, value=value), signal)
+
+
+def image_network(layer: Conv, signal: Signal) -> Network:
+    """Returns a network of a convolution and scores that fit."""
+    above, below, left, right = layer.padding
+    places = [
+        len(range(0, extent + padding - size + 1, stride))
+        for extent, padding, size, stride in zip(
+            signal.shape[:2], (above + below, left + right), layer.kernel, layer.stride, strict=True
+        )
+    ]
+    last = scores(inputs=places[0] * places[1] * len(layer.weights))
+    return network(layer, last, input_=Input(signal.shape, signal.dtype))  # type: ignore[arg-type]
+
+
+def test_window_places_by_hand() -> None:
+    assert [window_places(5, size, stride) for size, stride in ((1, 1), (2, 1), (5, 1), (2, 2), (3, 2), (1, 3), (4, 5))] == [
+        5,
+        4,
+        1,
+        2,
+        2,
+        2,
+        1,
+    ]
+
+
+def test_convolutions_on_the_way() -> None:
+    first = conv((3, 2, 1), stride=(2, 1), padding=(1, 0, 0, 1), outputs=4)
+    second = Conv("conv2", np.ones((3, 1, 2, 4), bool), int32(1, 2, 3))
+    net = network(first, pool((1, 3), (1, 2), channels=4), second, dense(inputs=6), scores(), input_=Input((4, 6, 1), "bit"))
+    shapes = [(step.input.shape, step.output.shape, step.output.dtype) for step in net.steps()]
+    assert shapes == [
+        ((4, 6, 1), (2, 6, 4), "bit"),
+        ((2, 6, 4), (2, 2, 4), "bit"),
+        ((2, 2, 4), (2, 1, 3), "bit"),
+        ((2, 1, 3), (2,), "bit"),
+        ((2,), (2,), "int32"),
+    ]
+    assert net.weight_bits == 4 * 6 + 3 * 8 + 2 * 6 + 2 * 2
+
+
+def test_a_window_may_leave_out_all_but_one_pixel() -> None:
+    """The one place of a 1x1 window with the longest stride that there may be, on the last row and column of padding."""
+    net = image_network(conv((1, 1, 1), stride=(3, 4), padding=(0, 2, 0, 3)), Signal((1, 1, 1), "bit"))
+    assert next(net.steps()).output.shape == (1, 1, 2)
+
+
+def test_a_stride_may_be_longer_than_the_image() -> None:
+    net = image(conv((4, 2, 1), stride=(5, 9)), pool((1, 1), (2, 1024)), dense(inputs=2))
+    assert [step.output.shape for step in net.steps()] == [(1, 1, 2), (1, 1, 2), (2,), (2,)]
+
+
+def test_weight_matrix_has_rows_columns_channels_in_order() -> None:
+    weights = np.random.default_rng(1).random((3, 2, 4, 5)) < 0.5
+    matrix = weight_matrix(Conv("conv1", weights, int32(1, 1, 1)))
+    assert matrix.shape == (3, 40)
+    assert all(
+        matrix[neuron, (row * 4 + column) * 5 + channel] == weights[neuron, row, column, channel]
+        for neuron, row, column, channel in np.ndindex(3, 2, 4, 5)
+    )
+
+
+def test_sizes_past_64_bits_do_not_wrap() -> None:
+    assert Signal((1 << 20, 1 << 20, 1 << 26), "bit").size == 1 << 66
+
+
+def test_convolutions_are_read_only_copies() -> None:
+    weights, thresholds, and_channels = np.ones((1, 2, 2, 1), bool), int32(3), np.ones(2, bool)
+    layers = Conv("conv1", weights, thresholds), MaxPool("pool1", (2, 2), (1, 1), and_channels)
+    for array in (weights, thresholds, and_channels):
+        array[:] = 0
+    held = (layers[0].weights, layers[0].thresholds, layers[1].and_channels)
+    assert [array.tolist() for array in held] == [[[[[True], [True]], [[True], [True]]]], [3], [True, True]]
+    for array in held:
+        with pytest.raises(ValueError, match=r"^assignment destination is read-only$"):
+            array[0] = 0
 
 
 @given(networks())
 def test_random_networks_cover_their_promises(net: Network) -> None:
     assert 1 <= len(net.layers) <= 4
-    assert all(1 <= extent <= 200 for layer in net.layers for extent in layer.weights.shape)
+    assert all(1 <= extent <= 200 for layer in net.layers if isinstance(layer, Dense | Scores) for extent in layer.weights.shape)
+
+
+def after(kind: type, before: type) -> Callable[[Network], bool]:
+    """Returns whether a network has a layer of one kind right after one of another."""
+    return lambda net: any(isinstance(a, before) and isinstance(b, kind) for a, b in pairwise(net.layers))
+
+
+def has(kind: type, rule: Callable[[Any, Signal], bool]) -> Callable[[Network], bool]:
+    """Returns whether a network has a layer of a kind that, with what it takes, meets a rule."""
+    return lambda net: any(isinstance(step.layer, kind) and rule(step.layer, step.input) for step in net.steps())
+
+
+def leaves_out(layer: MaxPool, signal: Signal) -> bool:
+    return any((extent - size) % stride for extent, size, stride in zip(signal.shape, layer.size, layer.stride, strict=False))
+
+
+GENERATE = settings(max_examples=2000, deadline=None, database=None, phases=(Phase.generate,))
+PROMISES: dict[str, Callable[[Network], bool]] = {
+    "pooling first": lambda net: isinstance(net.layers[0], MaxPool),
+    "pooling after pooling": after(MaxPool, MaxPool),
+    "convolution after pooling": after(Conv, MaxPool),
+    "dense after convolution": after(Dense, Conv),
+    "scores after pooling": after(Scores, MaxPool),
+    "pooling that leaves out": has(MaxPool, leaves_out),
+    "pooling that overlaps": has(MaxPool, lambda layer, _: layer.stride[0] < layer.size[0]),
+    "pooling of ands and ors": has(MaxPool, lambda layer, _: 0 < layer.and_channels.sum() < len(layer.and_channels)),
+    "different strides": has(Conv, lambda layer, _: layer.stride == (2, 1)),
+    "rectangular kernel": has(Conv, lambda layer, _: layer.kernel == (3, 2)),
+    "true zeros": has(Conv, lambda layer, signal: layer.pads_bits_with_zeros(signal)),
+    "padding of -1": has(Conv, lambda layer, signal: layer.padding_value == -1 and signal.dtype == "bit"),
+    "padding of 1 on uint8": has(Conv, lambda layer, signal: layer.padding_value == 1 and signal.dtype == "uint8"),
+    "padding of -1 on int8": has(Conv, lambda layer, signal: layer.padding_value == -1 and signal.dtype == "int8"),
+    "four different paddings": has(
+        Conv, lambda layer, _: layer.padding[0] != layer.padding[1] and layer.padding[2] != layer.padding[3]
+    ),
+    "never in halves": has(
+        Conv, lambda layer, signal: layer.pads_bits_with_zeros(signal) and layer.thresholds.max() == 2 * layer.weights[0].size + 1
+    ),
+}
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_random_convolutions_cover_their_promises(promise: str) -> None:
+    find(conv_networks(), PROMISES[promise], settings=GENERATE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The matrix-vector unit with both of its finishes against naive sums, its initiation interval and its latency."""
+"""The matrix-vector unit with each dot product and finish against naive sums, its initiation interval and its latency."""
 
 import random
 from dataclasses import dataclass
@@ -21,7 +21,8 @@ from naive import naive_dot, naive_matches, naive_words
 _shared_dot = cache(dot_product)  # units with the same one share its Verilog
 _VECTORS: Final = 6
 _SCORE_BITS: Final = 26
-_ELEMENTS: Final = {"bit": (unsigned(1), 0, 1), "uint8": (unsigned(8), 0, 255), "int8": (signed(8), -128, 127)}
+_ELEMENTS: Final = {"bit": (unsigned(1), 0, 1), "zeros": (unsigned(1), 0, 1), "uint8": (unsigned(8), 0, 255), "int8": (signed(8), -128, 127)}
+_PIXEL_LANES: Final = 2  # of bits among which are true zeros
 _CASES: Final = (  # element, inputs, outputs, pe, simd, finish
     ("bit", 1, 1, 1, 1, "thresholds"),
     ("bit", 7, 5, 1, 1, "thresholds"),
@@ -38,6 +39,10 @@ _CASES: Final = (  # element, inputs, outputs, pe, simd, finish
     ("int8", 11, 7, 2, 3, "thresholds"),
     ("int8", 5, 4, 4, 5, "thresholds"),
     ("int8", 10, 3, 2, 4, "scores"),
+    ("zeros", 18, 7, 3, 2, "thresholds"),  # a pixel at a time
+    ("zeros", 18, 5, 5, 6, "thresholds"),
+    ("zeros", 18, 4, 1, 8, "thresholds"),  # a last word of one pixel
+    ("zeros", 8, 3, 2, 8, "thresholds"),
 )
 
 
@@ -59,24 +64,48 @@ def _make(case: tuple[str, int, int, int, int, str], draw: random.Random) -> _Ca
     weights = [[draw.getrandbits(1) for _ in range(inputs)] for _ in range(outputs)]
     vectors = [[low] * inputs, [high] * inputs]
     vectors += [[draw.randint(low, high) for _ in range(inputs)] for _ in range(_VECTORS - len(vectors))]
-    # What the unit calls the sum: matches of bits, or the weighted sum less 1 for each weight of -1.
-    sums = [[naive_matches(x, w) if dtype == "bit" else naive_dot(x, w) - w.count(0) for w in weights] for x in vectors]
-    sum_shape = MatrixVectorUnit.sum_shape(element, inputs, simd)
-    made, constants, width = _finish(finish, dtype, inputs, pe, sums, sum_shape, draw)
+    zeros = [[False] * inputs] * _VECTORS
+    if dtype == "zeros":
+        pixels = [[draw.random() < 0.4 for _ in range(inputs // _PIXEL_LANES)] for _ in range(_VECTORS)]
+        zeros = [[zero for zero in row for _ in range(_PIXEL_LANES)] for row in pixels]
+    sums = [[_sum(dtype, x, w, zero) for w in weights] for x, zero in zip(vectors, zeros, strict=True)]
+    dot = _shared_dot(element, simd, _PIXEL_LANES if dtype == "zeros" else None)
+    made, constants, width = _finish(finish, dtype, inputs, pe, sums, dot.total_shape(-(-inputs // simd)), draw)
     if finish == "thresholds":
         results = [[int(total >= constants[0][n]) for n, total in enumerate(row)] for row in sums]
     else:
         results = [[constants[0][n] * total + constants[1][n] for n, total in enumerate(row)] for row in sums]
     memory = weight_words(np.array(weights, bool), pe, simd)
-    unit = MatrixVectorUnit(_shared_dot(element, simd), memory, inputs=inputs, outputs=outputs, pe=pe, finish=made)
     return _Case(
-        unit,
-        [word for x in vectors for word in naive_words(x, element.width, simd)],
+        MatrixVectorUnit(dot, memory, inputs=inputs, outputs=outputs, pe=pe, finish=made),
+        [word for x, zero in zip(vectors, zeros, strict=True) for word in _words(dtype, x, zero, simd)],
         [word for row in results for word in naive_words(row, width, pe)],
         -(-inputs // simd),
         -(-outputs // pe),
-        unit.dot.latency + made.latency,
+        dot.latency + made.latency,
     )
+
+
+def _sum(dtype: str, x: list[int], w: list[int], zero: list[bool]) -> int:
+    """Returns what the unit calls the sum.
+
+    That is matches of bits, in halves where inputs can be zeros, or the weighted sum less 1 for each weight of -1.
+    """
+    if dtype == "bit":
+        return naive_matches(x, w)
+    if dtype == "zeros":
+        return sum(1 if is_zero else 2 * naive_matches([bit], [weight]) for bit, weight, is_zero in zip(x, w, zero, strict=True))
+    return naive_dot(x, w) - w.count(0)
+
+
+def _words(dtype: str, x: list[int], zero: list[bool], simd: int) -> list[int]:
+    """Returns a vector as words of `simd` elements; where inputs can be zeros, each pixel has a bit above its own for that."""
+    if dtype != "zeros":
+        return naive_words(x, _ELEMENTS[dtype][0].width, simd)
+    elements = []
+    for start in range(0, len(x), _PIXEL_LANES):
+        elements += [*x[start : start + _PIXEL_LANES], int(zero[start])]
+    return naive_words(elements, 1, simd // _PIXEL_LANES * (_PIXEL_LANES + 1))
 
 
 def _finish(
@@ -87,7 +116,8 @@ def _finish(
     if finish == "thresholds":
         # Mostly a sum that occurs, so that one off shows; the first neuron always fires, the last never.
         thresholds = [draw.choice(sums)[neuron] + draw.randint(0, 1) for neuron in range(outputs)]
-        always, never = (0, inputs + 1) if dtype == "bit" else (-256 * inputs, 256 * inputs + 1)
+        never = {"bit": inputs, "zeros": 2 * inputs}.get(dtype, 256 * inputs) + 1
+        always = 0 if dtype in ("bit", "zeros") else -256 * inputs
         if outputs > 1:
             thresholds[0], thresholds[-1] = always, never
         return ThresholdCompare(sum_shape, _groups(thresholds, pe, never)), [thresholds], 1

@@ -17,23 +17,25 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from bnn_hw.errors import ArtefactError
+from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
-from bnn_training.checkpoint import CHECKPOINT_FORMAT, Checkpoint, build_network, load_checkpoint, load_network, save_checkpoint
-from bnn_training.recipes import Recipe
+from bnn_training.checkpoint import Checkpoint, load_checkpoint, load_network, save_checkpoint
+from bnn_training.recipes import Recipe, recipe_network
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
-RECIPE = Recipe("tiny", "stripes", (7, 5), epochs=3, augmentation=AffineRange(1, 0.5, 0.25, 2), bfloat16=False)
+RECIPE = Recipe("tiny", "stripes", "7-5", epochs=3, augmentation=AffineRange(1, 0.5, 0.25, 2, border="zeros"), bfloat16=False)
+IMAGES = Recipe("conv", "stripes", "4C2-MP2-5", epochs=3, input_dtype="int8", padding=1, augmentation=AffineRange(mirror=True))
 
 
 def checkpoint() -> Checkpoint:
     torch.manual_seed(1)
-    network = build_network(RECIPE, 12, 3)
+    network = recipe_network(RECIPE, (2, 6, 1), 3)
     tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
     return Checkpoint(RECIPE, (2, 6, 1), 3, 2, 0.75, {**tensors, "generator": torch.Generator().get_state()})
 
 
 def description(**fields: Any) -> dict[str, Any]:
-    whole = {"format": CHECKPOINT_FORMAT, "version": 1, "recipe": asdict(RECIPE), "input_shape": [2, 6, 1], "classes": 3}
+    whole = {"format": CHECKPOINT_FORMAT, "version": 2, "recipe": asdict(RECIPE), "input_shape": [2, 6, 1], "classes": 3}
     return {**whole, "epoch": 2, "best_validation": 0.75, **fields}
 
 
@@ -57,15 +59,35 @@ def test_round_trip(tmp_path: Path) -> None:
     assert asdict(load_checkpoint(write(tmp_path, description())).recipe) == asdict(RECIPE)
 
 
-def test_the_loaded_network_is_the_saved_one_in_eval_mode() -> None:
+@pytest.mark.parametrize("recipe", [RECIPE, IMAGES], ids=lambda recipe: recipe.name)
+def test_the_loaded_network_is_the_saved_one_in_eval_mode(recipe: Recipe, tmp_path: Path) -> None:
     torch.manual_seed(2)
-    network = build_network(RECIPE, 12, 3)
-    network(torch.randn(9, 12))  # moves the running statistics
+    shape = (4, 6, 3)
+    network = recipe_network(recipe, shape, 3)
+    network(torch.randn(9, 3, 4, 6))  # moves the running statistics
     tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
-    loaded = load_network(replace(checkpoint(), tensors=tensors))
-    assert not loaded.training
-    x = torch.randn(5, 12)
-    assert torch.equal(loaded(x), network.eval()(x))
+    saved = replace(checkpoint(), recipe=recipe, input_shape=shape, tensors=tensors)
+    save_checkpoint(saved, tmp_path / "c.safetensors")
+    loaded = load_checkpoint(tmp_path / "c.safetensors")
+    assert loaded.recipe == recipe
+    restored = load_network(loaded)
+    assert not restored.training
+    x = torch.randn(5, 3, 4, 6)
+    assert torch.equal(restored(x), network.eval()(x))
+
+
+def test_names_of_tensors() -> None:
+    """They are in files, so they stay."""
+    names = {name for name in recipe_network(IMAGES, (4, 6, 3), 3).state_dict() if name.startswith("blocks.0.")}
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    assert names == {"blocks.0.product.weight", "blocks.0.product.bias", *(f"blocks.0.normalize.{name}" for name in norm)}
+
+
+def test_a_recipe_from_before_borders_reflects(tmp_path: Path) -> None:
+    """The first files of version 2 do not say what lies beyond an image's edges; it was the reflection."""
+    whole = description(recipe=asdict(replace(RECIPE, augmentation=AffineRange(1, 2, 3, 4))))
+    del whole["recipe"]["augmentation"]["border"]
+    assert load_checkpoint(write(tmp_path, whole)).recipe.augmentation == AffineRange(1, 2, 3, 4, border="reflection")
 
 
 NO_CHECKPOINT = r" is no checkpoint: .*; `bnn_hw train` writes one"
@@ -110,6 +132,14 @@ def recipe(**fields: Any) -> dict[str, Any]:
     return description(recipe={**asdict(RECIPE), **fields})
 
 
+def augmentation(**fields: Any) -> dict[str, Any]:
+    return recipe(augmentation={**asdict(RECIPE.augmentation), **fields})
+
+
+def other_version(version: object) -> str:
+    return f": checkpoint version must be 2, not {version}; train again, or export it with the bnn_hw that wrote it"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -119,35 +149,72 @@ def recipe(**fields: Any) -> dict[str, Any]:
         ("5", OTHER_VERSION),
         ("[" * 100_000, OTHER_VERSION),
         ({}, OTHER_VERSION),
-        (description(version=2), ": checkpoint version must be 1, not 2"),
+        (description(version=1), other_version(1)),
+        (description(version=3), other_version(3)),
+        (description(version="2"), other_version("'2'")),
         (description(recipe=None), OTHER_VERSION),
         (description(recipe={}), OTHER_VERSION),
         (recipe(momentum=1), OTHER_VERSION),
-        (recipe(augmentation={"flip": 1}), OTHER_VERSION),
+        (augmentation(flip=1), OTHER_VERSION),
         (recipe(augmentation=None), OTHER_VERSION),
-        (recipe(hidden=None), OTHER_VERSION),
-        (recipe(hidden=["7", "5"]), OTHER_VERSION),
-        (recipe(hidden=[7.0, 5.0]), OTHER_VERSION),
-        (recipe(hidden=[-7, 5]), OTHER_VERSION),
-        (recipe(pixel_threshold="x"), OTHER_VERSION),
-        (recipe(name=5), OTHER_VERSION),
-        (recipe(validation=-1), OTHER_VERSION),
         (description(input_shape=None), OTHER_VERSION),
+        (description(input_shape="abc"), OTHER_VERSION),
         (description(input_shape=["2", 6, 1]), OTHER_VERSION),
+        (description(input_shape=[2, 6]), OTHER_VERSION),
         (description(input_shape=[-2, -6, 1]), OTHER_VERSION),
-        (description(classes="3"), OTHER_VERSION),
-        (description(classes=None), OTHER_VERSION),
-        (description(epoch="2"), OTHER_VERSION),
-        (description(best_validation=None), OTHER_VERSION),
+        (description(input_shape=[1 << 21, 6, 1]), OTHER_VERSION),
     ],
-    ids=range(26),
+    ids=range(20),
 )
 def test_wrong_description(content: object, message: str, tmp_path: Path) -> None:
     refused(write(tmp_path, content), message)
 
 
+def test_a_checkpoint_of_version_1(tmp_path: Path) -> None:
+    """As the first release wrote it: hidden widths, and no topology."""
+    fields = {"name": "tiny", "dataset": "stripes", "hidden": [7, 5], "epochs": 3, "batch": 100, "learning_rate": 1e-3}
+    fields |= {"pixel_threshold": 128, "augmentation": {"rotation_degrees": 1, "scale": 0, "shear": 0, "shift_pixels": 0}}
+    refused(write(tmp_path, description(version=1, recipe=fields)), other_version(1))
+
+
 @pytest.mark.parametrize(
-    "fields", [{"classes": 4}, {"input_shape": [12, 6, 1]}, {"recipe": {**asdict(RECIPE), "hidden": [7]}}], ids=str
+    ("make", "field", "values"),
+    [
+        *((recipe, name, (5, None, ["7"])) for name in ("name", "dataset", "topology")),
+        *((recipe, name, (-1, 0, 1.0, "1", None, True, (1 << 20) + 1)) for name in ("epochs", "batch")),
+        *((recipe, name, (-1, 1.0, "1", None, True)) for name in ("validation", "seed")),
+        (recipe, "padding", (-1, 1.0, "1", None, True, 1025)),
+        (recipe, "pixel_threshold", (-1, 257, 1.0, "x", None)),
+        (recipe, "learning_rate", ("x", None, True)),
+        (recipe, "input_dtype", ("int4", "", None, 8)),
+        (recipe, "bfloat16", (1, None, "true")),
+        *((augmentation, name, ("x", None, True)) for name in ("rotation_degrees", "scale", "shear", "shift_pixels")),
+        *((augmentation, name, (1, 0.0, None, "yes")) for name in ("whole_pixels", "mirror")),
+        (augmentation, "border", ("wrap", None, 0, True)),
+        (description, "classes", (0, -3, "3", None, 3.0, (1 << 20) + 1)),
+        (description, "epoch", (0, "2", None)),
+        (description, "best_validation", ("x", None)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_field_out_of_its_range_is_named(
+    make: Callable[..., dict[str, Any]], field: str, values: tuple[object, ...], tmp_path: Path
+) -> None:
+    for value in values:
+        refused(
+            write(tmp_path, make(**{field: value})), rf" is no checkpoint of this version: .*{field} .*; `bnn_hw train` writes one"
+        )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"classes": 4},
+        {"input_shape": [12, 6, 1]},
+        {"recipe": {**asdict(RECIPE), "topology": "7"}},
+        {"recipe": {**asdict(RECIPE), "topology": "7C1-5"}},
+    ],
+    ids=str,
 )
 def test_tensors_of_another_recipe(fields: dict[str, Any], tmp_path: Path) -> None:
     path = write(tmp_path, description(**fields))
@@ -155,9 +222,15 @@ def test_tensors_of_another_recipe(fields: dict[str, Any], tmp_path: Path) -> No
         load_network(load_checkpoint(path))
 
 
+@pytest.mark.parametrize("topology", ["7--5", "7-", "sixty-four", "7C3-5", "7-MP2"])
+def test_a_topology_that_does_not_fit_its_images(topology: str, tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=rf"^layer .*{re.escape(repr(topology))}"):
+        load_network(load_checkpoint(write(tmp_path, recipe(topology=topology))))
+
+
 def test_claimed_sizes_allocate_nothing(tmp_path: Path) -> None:
-    """2**40 weights that the file does not have."""
-    path = write(tmp_path, recipe(hidden=[1 << 20, 1 << 20]))
+    """2**40 weights that the file does not have, in layers that are each allowed."""
+    path = write(tmp_path, recipe(topology="-".join(["32768"] * 1024)))
     with pytest.raises(ArtefactError, match=r"^checkpoint does not hold the tensors of recipe 'tiny': "):
         load_network(load_checkpoint(path))
 

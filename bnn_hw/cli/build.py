@@ -13,12 +13,13 @@ from bnn_hw.boards import find_board
 from bnn_hw.build import BuildResult
 from bnn_hw.build import build as make_build
 from bnn_hw.cli.model import fold_checkpoint
-from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, table
+from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, shape_text, table
 from bnn_hw.datasets import load_dataset
 from bnn_hw.errors import ArtefactError, UsageError
-from bnn_hw.network import Network
+from bnn_hw.network import MaxPool, Network
 from bnn_hw.packaged import find_model
-from bnn_hw.plan import find_plan, layer_cycles, load_plan
+from bnn_hw.plan import find_plan, load_plan
+from bnn_hw.stage import Stage
 from bnn_hw.verify import Verification, verify_build
 
 __all__ = ["build", "verify"]
@@ -76,23 +77,14 @@ def _summary(result: BuildResult) -> dict[str, object]:
 
 def _show(result: BuildResult) -> None:
     network, manifest, verification = result.network, result.manifest, result.verification
-    rows = [
-        (
-            layer.name,
-            *reversed(layer.weights.shape),
-            planned.pe,
-            planned.simd,
-            layer_cycles(layer, planned),
-            f"{layer.weights.size:,}",
-        )
-        for layer, planned in zip(network.layers, result.plan.layers, strict=True)
-    ]
-    table(f"{network.name} on {manifest.board}", ("layer", "inputs", "outputs", "PE", "SIMD", "cycles", "weight bits"), rows)
+    rows = [_row(stage) for stage in result.plan.stages(network)]
+    columns = ("layer", "input", "output", "PE", "SIMD", "cycles", "weight bits")
+    table(f"{network.name} on {manifest.board}", columns, rows)
     resources = result.plan.resources(network)
     images_per_s = manifest.clock_mhz * 1e6 / manifest.cycles_per_image
     facts = {
         "accuracy": f"{percent(network.provenance.get('test_accuracy'))} of test set, {percent(result.vector_accuracy)} of vectors",
-        "speed": f"{manifest.cycles_per_image} cycles an image: {images_per_s:,.0f} images/s at {manifest.clock_mhz} MHz",
+        "speed": f"{manifest.cycles_per_image:,} cycles an image: {images_per_s:,.0f} images/s at {manifest.clock_mhz} MHz",
         "weights": f"{network.weight_bits:,} bits",
         "estimate": f"{resources.luts:,} LUT, {resources.bram36:g} BRAM36, {resources.dsps} DSP",
         "verified": f"{verification.images} images, every layer's bits and every score equal; "
@@ -102,6 +94,14 @@ def _show(result: BuildResult) -> None:
         "build": str(result.folder),
     }
     table("the build", ("", ""), list(facts.items()))
+
+
+def _row(stage: Stage) -> tuple[object, ...]:
+    """Returns what the table says of a layer; a pooling has no weights, and takes and gives so many channels a cycle."""
+    layer = stage.step.layer
+    weight_bits = 0 if isinstance(layer, MaxPool) else layer.weights.size
+    shapes = shape_text(stage.step.input.shape), shape_text(stage.step.output.shape)
+    return (layer.name, *shapes, stage.pe, stage.simd, f"{stage.cycles:,}", f"{weight_bits:,}")
 
 
 def _cycles(verification: Verification) -> str:

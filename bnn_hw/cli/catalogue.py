@@ -12,7 +12,7 @@ import numpy as np
 from bnn_hw import golden
 from bnn_hw.boards import BOARDS
 from bnn_hw.cli.model import fold_checkpoint
-from bnn_hw.cli.show import json_option, percent, print_json, table
+from bnn_hw.cli.show import json_option, percent, print_json, table, topology
 from bnn_hw.datasets import read_idx
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network
@@ -37,6 +37,7 @@ def models(as_json: bool) -> None:
         (
             row["name"],
             row["layers"],
+            row["input"],
             percent(row["test_accuracy"]),
             f"{row['weight_bits']:,}",
             f"{row['file_bytes']:,}",
@@ -44,14 +45,13 @@ def models(as_json: bool) -> None:
         )
         for row in rows
     ]
-    table("packaged networks", ("model", "layers", "test accuracy", "weight bits", "file bytes", "licence"), shown)
+    table("packaged networks", ("model", "layers", "input", "test accuracy", "weight bits", "file bytes", "licence"), shown)
 
 
 def _describe(network: Network) -> dict[str, Any]:
-    widths = [network.input.signal.size, *(layer.weights.shape[0] for layer in network.layers)]
     return {
         "name": network.name,
-        "layers": "-".join(map(str, widths)),
+        "layers": topology(network),
         "input": network.input.dtype,
         "test_accuracy": network.provenance.get("test_accuracy"),
         "weight_bits": network.weight_bits,
@@ -90,7 +90,11 @@ def doctor(as_json: bool) -> None:
 
 @click.command()
 @click.option("--model", required=True, help="A packaged network, a network file or a checkpoint.")
-@click.option("--images", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A .npy or IDX file of images.")
+@click.option(
+    "--images",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A .npy or IDX file of images: [images, rows, columns, channels].",
+)
 @json_option
 def infer(model: str, images: Path | None, as_json: bool) -> None:
     """Classify images with the golden model; without --images, the packaged test images.

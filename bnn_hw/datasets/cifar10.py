@@ -77,7 +77,7 @@ def _read_archive(path: Path) -> dict[str, bytes]:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
-                if name in _SHA256 and name not in batches and member.isfile():
+                if name in _SHA256 and member.isfile():
                     _check_size(f"{name} in {path}", member.size)  # before so much is read
                     content = archive.extractfile(member)
                     assert content is not None  # as it is for every file

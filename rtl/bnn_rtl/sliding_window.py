@@ -2,9 +2,8 @@
 """The sliding window: images in, the words under each place of a window out."""
 
 from dataclasses import dataclass
-from functools import reduce
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
@@ -23,12 +22,6 @@ class _Loop:
     rows: int
     columns: int
 
-    def __mul__(self, times: int) -> "_Loop":
-        return _Loop(self.count, self.words * times, self.rows * times, self.columns * times)
-
-    def __sub__(self, other: "_Loop") -> "_Loop":
-        return _Loop(self.count, self.words - other.words, self.rows - other.rows, self.columns - other.columns)
-
 
 class SlidingWindow(Component):
     """Gives, for each place of a window on each image of its input stream, the words under the window.
@@ -39,7 +32,8 @@ class SlidingWindow(Component):
 
     Throughput: a word a cycle on both sides, without a bubble between places, rows or images: the next image comes in
     while the window is still on the present one. A line buffer in LUTs or block RAM holds ``window.buffer_words`` words.
-    Latency: 2 cycles from the last word that a place needs to the first one of that place.
+    Latency: 2 cycles from a word to the first time that it is given. A word is given as soon as it is there, padding in
+    front of an image's first word before the image comes.
 
     i : stream of words of `width` bits, ``rows * columns * words`` an image
     o : stream of words of `width` bits, and one more where pixels past the image are marked
@@ -77,10 +71,12 @@ class SlidingWindow(Component):
         do_write = Signal()
         do_read = Signal()
         present = Signal()
-        ended = self._count(m, do_read)
+        last_turn = self._count(m, do_read)
 
+        # Rows of places past the image take `kept` into the next image, which is needed from its first word on.
+        room = depth - window.rows_past * line
         m.d.comb += [
-            self.i.ready.eq((written - kept)[:bits].as_signed() < depth),
+            self.i.ready.eq((written - kept)[:bits].as_signed() < room),
             do_write.eq(self.i.valid & self.i.ready),
             write.addr.eq(written),
             write.data.eq(self.i.payload),
@@ -90,23 +86,23 @@ class SlidingWindow(Component):
             read.en.eq(do_read),
         ]
         m.d.sync += written.eq(written + do_write)
-        steps = self._steps()
+
         image = _Loop(1, window.rows * line, 0, 0)
-        rewound = reduce(lambda total, loop: total - loop * (loop.count - 1), self._loops, image)
         padded = Signal()
         if self._pads:
             row = Signal(range(-window.padding[0], window.rows + window.padding[1] + 1), init=-window.padding[0])
             column = Signal(range(-window.padding[2], window.columns + window.padding[3] + 1), init=-window.padding[2])
             m.d.comb += padded.eq((row < 0) | (row >= window.rows) | (column < 0) | (column >= window.columns))
         with m.If(do_read):
-            for index, step in enumerate([*reversed(steps), rewound]):
-                with m.If(~ended[index]) if index == 0 else m.Elif(~ended[index]) if index < len(steps) else m.Else():
-                    m.d.sync += reading.eq(reading + step.words)
-                    if self._pads:
-                        m.d.sync += [row.eq(row + step.rows), column.eq(column + step.columns)]
-            with m.If(Cat(ended[:-1]).all()):  # a row of places is done
-                last = image - self._loops[0] * (self._loops[0].count - 1)
-                m.d.sync += kept.eq(kept + Mux(ended[-1], last.words, self._loops[0].words))
+            m.d.sync += reading.eq(reading + self._step(last_turn, image, "words"))
+            if self._pads:
+                m.d.sync += [
+                    row.eq(row + self._step(last_turn, image, "rows")),
+                    column.eq(column + self._step(last_turn, image, "columns")),
+                ]
+            with m.If(Cat(last_turn[1:]).all()):  # a row of places is done
+                places = self._loops[0]
+                m.d.sync += kept.eq(kept + Mux(last_turn[0], image.words - (places.count - 1) * places.words, places.words))
 
         valid = Signal()
         marked = Signal()
@@ -124,24 +120,28 @@ class SlidingWindow(Component):
         return m
 
     def _count(self, m: Module, do_read: Signal) -> list[Signal]:
-        """Counts the loops; returns for each, the innermost first, whether it is in its last turn."""
-        ended: list[Signal] = []
-        for index, loop in enumerate(reversed(self._loops)):
-            last = Signal(name=f"last{index}")
+        """Counts the loops' turns; returns for each loop, outermost first, whether it is in its last turn."""
+        last_turn: list[Signal] = []
+        for depth, loop in reversed(list(enumerate(self._loops))):
+            last = Signal(name=f"last{depth}")
             if loop.count == 1:
                 m.d.comb += last.eq(1)
             else:
-                turn = Signal(range(loop.count), name=f"turn{index}")
+                turn = Signal(range(loop.count), name=f"turn{depth}")
                 m.d.comb += last.eq(turn == loop.count - 1)
-                with m.If(do_read & Cat(ended).all()):
+                with m.If(do_read & Cat(last_turn).all()):
                     m.d.sync += turn.eq(Mux(last, 0, turn + 1))
-            ended.append(last)
-        return ended
+            last_turn.insert(0, last)
+        return last_turn
 
-    def _steps(self) -> list[_Loop]:
-        """Returns for each loop how far its next turn is from the end of the loops within it."""
-        steps = []
-        for index, loop in enumerate(self._loops):
-            inner = self._loops[index + 1 :]
-            steps.append(reduce(lambda total, other: total - other * (other.count - 1), inner, loop))
-        return steps
+    def _step(self, last_turn: list[Signal], image: _Loop, field: str) -> Value:
+        """Returns how far the next word is: the next turn of the innermost loop that has one, or else the next image."""
+
+        def past(outer: int) -> int:
+            """Returns how far the loops within `outer` have gone when they end."""
+            return sum((loop.count - 1) * getattr(loop, field) for loop in self._loops[outer + 1 :])
+
+        step = Value.cast(getattr(image, field) - past(-1))
+        for index, (last, loop) in enumerate(zip(last_turn, self._loops, strict=True)):
+            step = Mux(last, step, getattr(loop, field) - past(index))
+        return step

@@ -3,6 +3,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional
@@ -17,15 +18,16 @@ class AffineRange:
     rotation_degrees: float = 0.0
     scale: float = 0.0  # as a share of the size, rows and columns alone
     shear: float = 0.0  # columns a row
-    shift_pixels: float = 0.0
-    whole_pixels: bool = False  # shifts are whole numbers, so that a shift alone blurs nothing
-    mirror: bool = False  # left and right change places in half of the images
+    shift_pixels: float = 0.0  # rows and columns alone
+    whole_pixels: bool = False  # draw shifts from the whole numbers, so that a shift alone blurs nothing
+    mirror: bool = False  # let left and right change places in half of the images
+    border: Literal["reflection", "zeros"] = "reflection"  # how an image goes on beyond its edges
 
 
 def random_affine(images: torch.Tensor, reach: AffineRange, generator: torch.Generator) -> torch.Tensor:
     """Returns each image under an affine map of its own, bilinear: [batch, channels, rows, columns] float32.
 
-    `images`: [batch, rows, columns, channels] uint8. Beyond its border an image goes on as its reflection.
+    `images`: [batch, rows, columns, channels] uint8. The map says where each pixel of the result comes from.
     """
     batch, rows, columns, _ = images.shape
     pixels = images.permute(0, 3, 1, 2).float()
@@ -39,12 +41,15 @@ def random_affine(images: torch.Tensor, reach: AffineRange, generator: torch.Gen
     stretch[:, 0, 1] = reach.shear * shear
     if reach.mirror:
         stretch[:, :, 0] *= torch.where(torch.rand(batch, 1, generator=generator) < 0.5, -1.0, 1.0)
-    if reach.whole_pixels:
-        span = math.floor(reach.shift_pixels) + 0.5  # each whole number from minus to plus the shift equally often
-        down, right = torch.round(span * down), torch.round(span * right)
-    else:
-        down, right = reach.shift_pixels * down, reach.shift_pixels * right
     # affine_grid measures in half image sizes.
-    shift = torch.stack([2 * right / columns, 2 * down / rows], 1)
+    shift = torch.stack([2 * _shift(right, reach) / columns, 2 * _shift(down, reach) / rows], 1)
     grid = functional.affine_grid(torch.cat([turn @ stretch, shift[:, :, None]], 2), list(pixels.shape), align_corners=False)
-    return functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    return functional.grid_sample(pixels, grid, padding_mode=reach.border, align_corners=False)
+
+
+def _shift(draws: torch.Tensor, reach: AffineRange) -> torch.Tensor:
+    """Returns shifts in pixels for draws from -1 to 1, of their shape."""
+    if not reach.whole_pixels:
+        return reach.shift_pixels * draws
+    span = math.floor(reach.shift_pixels) + 0.5  # each whole number from minus to plus the shift equally often
+    return torch.round(span * draws)

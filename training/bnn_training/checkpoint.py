@@ -2,7 +2,7 @@
 """Checkpoints: safetensors with a JSON description; nothing is ever unpickled."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,13 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.network import BinaryNetwork
-from bnn_training.recipes import Recipe
-from bnn_training.topology import build_network
+from bnn_training.recipes import Recipe, recipe_input, recipe_network
 
-__all__ = ["Checkpoint", "load_checkpoint", "load_network", "recipe_network", "save_checkpoint"]
+__all__ = ["Checkpoint", "load_checkpoint", "load_network", "save_checkpoint"]
 
 _VERSION: Final = 2
+_MAX_COUNT: Final = 1 << 20
+_MAX_PADDING: Final = 1 << 10  # as in a convolution of the integer network
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,56 +67,50 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise ArtefactError(f"{path} is no checkpoint: {error}; `bnn_hw train` writes one") from error
     try:
         description: dict[str, Any] = json.loads(metadata[CHECKPOINT_FORMAT])
-        if description["version"] != _VERSION:
-            raise ArtefactError(f"{path}: checkpoint version must be {_VERSION}, not {description['version']}")
-        fields = description["recipe"]
-        augmentation = AffineRange(**fields["augmentation"])
-        recipe = Recipe(**{**fields, "augmentation": augmentation})
-        checkpoint = Checkpoint(
-            recipe,
-            tuple(description["input_shape"]),
-            description["classes"],
-            description["epoch"],
-            description["best_validation"],
-            tensors,
-        )
-        _check_types(checkpoint)
-        return checkpoint
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        version = description["version"]
+        if version == _VERSION:
+            return _read(description, tensors)
+    except (ArtefactError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is no checkpoint of this version: {error!r}; `bnn_hw train` writes one") from error
+    raise ArtefactError(
+        f"{path}: checkpoint version must be {_VERSION}, not {version!r}; train again, or export it with the bnn_hw that wrote it"
+    )
 
 
-def _check_types(checkpoint: Checkpoint) -> None:
+def _read(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Checkpoint:
+    """Returns the checkpoint of a description. Raises a built-in error, or `ArtefactError`, for a field that is wrong."""
+    fields = description["recipe"]
+    recipe = Recipe(**{**fields, "augmentation": AffineRange(**fields["augmentation"])})
+    input_shape = tuple(description["input_shape"])
+    checkpoint = Checkpoint(
+        recipe, input_shape, description["classes"], description["epoch"], description["best_validation"], tensors
+    )
+    _check_fields(checkpoint)
+    recipe_input(recipe, input_shape)  # which checks what the network takes
+    return checkpoint
+
+
+def _check_fields(checkpoint: Checkpoint) -> None:
     """Raises `ValueError` naming a field that is not of its type, or not in its range."""
-    recipe = checkpoint.recipe
-    counts = {
-        **{f"input_shape[{index}]": extent for index, extent in enumerate(checkpoint.input_shape)},
-        **{name: getattr(recipe, name) for name in ("epochs", "batch")},
-        **{name: getattr(checkpoint, name) for name in ("classes", "epoch")},
-    }
-    amounts = {name: getattr(recipe.augmentation, name) for name in ("rotation_degrees", "scale", "shear", "shift_pixels")}
-    numbers = {**amounts, "learning_rate": recipe.learning_rate, "best_validation": checkpoint.best_validation}
-    rules = {
-        **{name: type(value) is int and 0 < value <= 1 << 20 for name, value in counts.items()},
-        **{name: type(value) in (int, float) for name, value in numbers.items()},
-        **{name: isinstance(getattr(recipe, name), str) for name in ("name", "dataset", "topology")},
-        **{
-            name: type(getattr(recipe, name)) is int and getattr(recipe, name) >= 0
-            for name in ("pixel_threshold", "padding", "seed", "validation")
-        },
-        "input_dtype": recipe.input_dtype in ("bit", "uint8", "int8"),
-        "bfloat16": type(recipe.bfloat16) is bool,
-        **{name: type(getattr(recipe.augmentation, name)) is bool for name in ("whole_pixels", "mirror")},
-    }
-    for name, holds in rules.items():
-        if not holds:
-            raise ValueError(f"{name} is not of its type, or out of range")
+    recipe, augmentation = checkpoint.recipe, checkpoint.recipe.augmentation
 
+    def check(owner: Checkpoint | Recipe | AffineRange, names: tuple[str, ...], holds: Callable[[Any], bool]) -> None:
+        for name in names:
+            if not holds(getattr(owner, name)):
+                raise ValueError(f"{name} is not of its type, or out of range: {getattr(owner, name)!r}")
 
-def recipe_network(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> BinaryNetwork:
-    """Returns the untrained network of a recipe for images of that shape and so many classes."""
-    product_dtype = torch.bfloat16 if recipe.bfloat16 else torch.float32
-    return build_network(recipe.topology, input_shape, classes, padding=recipe.padding, product_dtype=product_dtype)
+    check(checkpoint, ("classes", "epoch"), lambda value: type(value) is int and 0 < value <= _MAX_COUNT)
+    check(recipe, ("epochs", "batch"), lambda value: type(value) is int and 0 < value <= _MAX_COUNT)
+    check(recipe, ("validation", "seed"), lambda value: type(value) is int and value >= 0)
+    check(recipe, ("padding",), lambda value: type(value) is int and 0 <= value <= _MAX_PADDING)
+    check(recipe, ("pixel_threshold",), lambda value: type(value) is int and 0 <= value <= 256)
+    check(recipe, ("name", "dataset", "topology"), lambda value: isinstance(value, str))
+    check(recipe, ("bfloat16",), lambda value: type(value) is bool)
+    check(augmentation, ("whole_pixels", "mirror"), lambda value: type(value) is bool)
+    check(augmentation, ("border",), lambda value: value in ("reflection", "zeros"))
+    check(augmentation, ("rotation_degrees", "scale", "shear", "shift_pixels"), lambda value: type(value) in (int, float))
+    check(recipe, ("learning_rate",), lambda value: type(value) in (int, float))
+    check(checkpoint, ("best_validation",), lambda value: type(value) in (int, float))
 
 
 def load_network(checkpoint: Checkpoint) -> BinaryNetwork:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export: a trained network in eval mode becomes an integer `Network`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -14,10 +14,14 @@ from bnn_hw.datasets import Split
 from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_scores
 from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, Sums
 from bnn_training.checkpoint import load_checkpoint, load_network
-from bnn_training.layers import BinaryConv2d
+from bnn_training.inputs import to_tensor
+from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.recipes import recipe_input
 
-__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores", "to_tensor"]
+__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores"]
+
+_BATCH: Final = 250
 
 
 @dataclass(frozen=True)
@@ -36,28 +40,13 @@ def export_network(name: str, network: BinaryNetwork, input_: Input, provenance:
     Layers are named conv1, pool1, conv2, ..., fc1, fc2, ... and scores. Raises `ArtefactError` naming layer and neuron
     where a batch norm is undefined.
     """
-    network = network.eval()
-    *hidden, last = network.stages
+    *hidden, last = network.eval().stages
     layers: list[Layer] = []
-    counts = dict.fromkeys(("conv", "pool", "fc"), 0)
-
-    def numbered(kind: str) -> str:
-        counts[kind] += 1
-        return f"{kind}{counts[kind]}"
-
     dtype: str = input_.dtype
     for block in hidden:
-        if isinstance(block.product, BinaryConv2d):
-            conv, falling = _fold_conv(numbered("conv"), block, block.product, dtype)
-            layers.append(conv)
-            if block.pool > 1:
-                layers.append(MaxPool(numbered("pool"), (block.pool, block.pool), (block.pool, block.pool), falling))
-        else:
-            neurons = _fold_neurons(layer_name := numbered("fc"), block, _weights(block), dtype, zeros=False)
-            layers.append(Dense(layer_name, neurons.weights, neurons.thresholds))
+        layers += _fold_hidden(block, dtype, layers)
         dtype = "bit"
-    layers.append(_fold_last("scores", last, dtype))
-    return Network(name, input_, tuple(layers), dict(provenance or {}))
+    return Network(name, input_, (*layers, _fold_last("scores", last, dtype)), dict(provenance or {}))
 
 
 @torch.no_grad()
@@ -66,18 +55,8 @@ def float_scores(network: BinaryNetwork, inputs: np.ndarray, shape: tuple[int, .
 
     `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.golden.prepare` gives them; `shape`: of an image.
     """
-    batches = np.array_split(inputs, max(1, len(inputs) // 500))
+    batches = np.array_split(inputs, max(1, len(inputs) // _BATCH))
     return np.concatenate([network.eval()(to_tensor(batch, shape)).numpy() for batch in batches])
-
-
-def to_tensor(inputs: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
-    """Returns inputs as a network takes them: [images, features] or [images, channels, rows, columns] float32.
-
-    `inputs`: [images, inputs] bool, uint8 or int8; `shape`: of an image, (features,) or (rows, columns, channels).
-    """
-    values = np.where(inputs, np.float32(1), np.float32(-1)) if inputs.dtype == np.bool_ else inputs.astype(np.float32)
-    images = torch.from_numpy(values.reshape(len(inputs), *shape))
-    return images.permute(0, 3, 1, 2) if len(shape) == 3 else images
 
 
 def compare(network: BinaryNetwork, folded: Network, split: Split) -> Agreement:
@@ -107,8 +86,7 @@ def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, A
         "epoch": checkpoint.epoch,
         "torch": torch.__version__.split("+")[0],
     }
-    input_ = Input(checkpoint.input_shape, recipe.input_dtype, recipe.pixel_threshold if recipe.input_dtype == "bit" else None)
-    folded = export_network(recipe.name, trained, input_, provenance)
+    folded = export_network(recipe.name, trained, recipe_input(recipe, checkpoint.input_shape), provenance)
     if test is None:
         return folded, None
     agreement = compare(trained, folded, test)
@@ -120,47 +98,74 @@ def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, A
     return replace(folded, provenance={**provenance, **measured}), agreement
 
 
-def _batch_norm(block: BinaryBlock, name: str) -> BatchNorm:
+def _fold_hidden(block: BinaryBlock, dtype: str, before: Sequence[Layer]) -> list[Layer]:
+    """Returns the layer of a block that takes `dtype`, with its pooling if it has one, named after those `before`."""
+    match block.product:
+        case BinaryConv2d() as product:
+            conv, falling = _fold_conv(f"conv{_count(before, Conv) + 1}", block, product, dtype)
+            if block.pool == 1:
+                return [conv]
+            size = (block.pool, block.pool)
+            return [conv, MaxPool(f"pool{_count(before, MaxPool) + 1}", size, size, falling)]
+        case BinaryLinear() as product:
+            name = f"fc{_count(before, Dense) + 1}"
+            weights = _binary_weights(product)
+            neurons = _fold_neurons(name, block, weights, Sums.of(weights[0].size, dtype))
+            return [Dense(name, neurons.weights, neurons.thresholds)]
+
+
+def _count(layers: Sequence[Layer], kind: type[Layer]) -> int:
+    return sum(isinstance(layer, kind) for layer in layers)
+
+
+def _fold_conv(name: str, block: BinaryBlock, product: BinaryConv2d, dtype: str) -> tuple[Conv, np.ndarray]:
+    """Returns the layer, and which of its channels' functions fall: [outputs] bool."""
+    zeros = product.padding > 0 and product.padding_value == 0
+    weights = _binary_weights(product).transpose(0, 2, 3, 1)  # to outputs, rows, columns, channels
+    neurons = _fold_neurons(name, block, weights, Sums.of(weights[0].size, dtype, zeros=zeros))
+    padding_value = product.padding_value if product.padding else 0
+    conv = Conv(
+        name,
+        neurons.weights,
+        neurons.thresholds,
+        (product.stride, product.stride),
+        (product.padding, product.padding, product.padding, product.padding),
+        padding_value,
+    )
+    return conv, neurons.falling
+
+
+def _fold_neurons(name: str, block: BinaryBlock, weights: np.ndarray, sums: Sums) -> FoldedNeurons:
+    _batch_norm(block).check(name)
+
+    @torch.no_grad()
+    def activation(sums: np.ndarray) -> np.ndarray:
+        return block.activation(torch.from_numpy(sums.astype(np.float32))).numpy()
+
+    return fold_neurons(name, weights, activation, sums)
+
+
+def _fold_last(name: str, block: BinaryBlock, dtype: str) -> Scores:
+    batch_norm = _batch_norm(block)
+    batch_norm.check(name)
+    weights = _binary_weights(block.product)
+    bias = block.product.bias.detach().numpy().astype(np.float64)
+    return fold_scores(name, weights, batch_norm.slope, batch_norm(bias), Sums.of(weights[0].size, dtype))
+
+
+def _batch_norm(block: BinaryBlock) -> BatchNorm:
     norm = block.normalize
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    batch_norm = BatchNorm(
+    return BatchNorm(
         mean=norm.running_mean.numpy(),
         variance=norm.running_var.numpy(),
         gamma=norm.weight.detach().numpy(),
         beta=norm.bias.detach().numpy(),
         epsilon=norm.eps,
     )
-    batch_norm.check(name)
-    return batch_norm
 
 
-def _weights(block: BinaryBlock) -> np.ndarray:
-    return (block.product.weight >= 0).numpy()
-
-
-def _fold_conv(name: str, block: BinaryBlock, product: BinaryConv2d, dtype: str) -> tuple[Conv, np.ndarray]:
-    """Returns the layer, and which of its channels' functions fall: [outputs] bool."""
-    zeros = product.padding > 0 and product.padding_value == 0
-    weights = _weights(block).transpose(0, 2, 3, 1)  # to outputs, rows, columns, channels
-    neurons = _fold_neurons(name, block, weights, dtype, zeros=zeros)
-    above, below, left, right = (product.padding,) * 4
-    stride, value = (product.stride, product.stride), product.padding_value if product.padding else 0
-    return Conv(name, neurons.weights, neurons.thresholds, stride, (above, below, left, right), value), neurons.falling
-
-
-def _fold_neurons(name: str, block: BinaryBlock, weights: np.ndarray, dtype: str, *, zeros: bool) -> FoldedNeurons:
-    _batch_norm(block, name)
-
-    @torch.no_grad()
-    def activation(sums: np.ndarray) -> np.ndarray:
-        return block.activation(torch.from_numpy(sums.astype(np.float32))).numpy()
-
-    return fold_neurons(name, weights, activation, Sums.of(weights[0].size, dtype, zeros=zeros))
-
-
-def _fold_last(name: str, block: BinaryBlock, dtype: str) -> Scores:
-    batch_norm = _batch_norm(block, name)
-    weights = _weights(block)
-    bias = block.product.bias.detach().numpy().astype(np.float64)
-    return fold_scores(name, weights, batch_norm.slope, batch_norm(bias), Sums.of(weights[0].size, dtype))
+def _binary_weights(product: BinaryLayer) -> np.ndarray:
+    """Returns which weights are +1: [outputs, inputs, ...] bool."""
+    return (product.weight >= 0).numpy()

@@ -17,8 +17,9 @@ class BinaryBlock(nn.Module):
     """A binarized product and what follows it up to the sign: ``normalize(pool(sign(W) x) + b)``.
 
     [batch, inputs] to [batch, outputs] float32, or images [batch, channels, rows, columns] to images. With `pool` other
-    than 1 the greatest of each pool × pool sums goes on, before batch norm, as in the papers' networks. `activation` is
-    the part after the pooled product, the function that folding turns into an integer threshold.
+    than 1 the greatest of each pool x pool sums goes on, before batch norm, as in the networks of Hubara et al. 2016;
+    rows and columns that fill no window are left out. `activation` is the part after the pooled product, the function
+    that folding turns into an integer threshold.
     """
 
     def __init__(self, product: BinaryLayer, normalize: nn.BatchNorm1d | nn.BatchNorm2d, pool: int = 1) -> None:
@@ -28,24 +29,25 @@ class BinaryBlock(nn.Module):
         self.pool = pool
 
     def pooled_products(self, x: torch.Tensor) -> torch.Tensor:
-        """Returns the product, pooled."""
+        """Returns ``pool(sign(W) x)``: [batch, outputs] or [batch, outputs, rows, columns], of the product's dtype."""
         products = self.product.products(x)
         return functional.max_pool2d(products, self.pool) if self.pool > 1 else products
 
     def activation(self, sums: torch.Tensor) -> torch.Tensor:
         """Returns the block's output for given pooled products, both [batch, outputs, ...].
 
-        In eval mode each operation is rounded on its own, so that a sum gives the same in a tensor of any shape.
+        In eval mode each operation is rounded on its own, so that a sum gives the same in a tensor of any shape, which
+        the kernels of batch norm do not promise.
         """
         norm = self.normalize
-        bias = self.product.bias
+        bias = _along_outputs(self.product.bias, sums)
         if self.training:
-            return norm(sums + bias.to(sums.dtype).view(-1, *[1] * (sums.dim() - 2)))
+            return norm(sums + bias.to(sums.dtype))
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        slope = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        bias, mean, slope, offset = (
-            values.view(-1, *[1] * (sums.dim() - 2)) for values in (bias, norm.running_mean, slope, norm.bias)
+        mean, slope, offset = (
+            _along_outputs(values, sums)
+            for values in (norm.running_mean, norm.weight / torch.sqrt(norm.running_var + norm.eps), norm.bias)
         )
         return (sums + bias - mean) * slope + offset
 
@@ -56,9 +58,9 @@ class BinaryBlock(nn.Module):
 class BinaryNetwork(nn.Module):
     """A chain of binary blocks, with a sign between them and batch norm after the last one too.
 
-    Inputs are float32 of +1 and -1, or raw integers: [batch, inputs], or images [batch, channels, rows, columns] where
-    the first block is a convolution. Images are flattened for the first fully connected block in the order row, column,
-    channel. The result is [batch, classes] float32 scores.
+    Inputs are float32 of +1 and -1, or raw integers: [batch, inputs], or images [batch, channels, rows, columns]. Images
+    are flattened for the first fully connected block in the order row, column, channel. The result is [batch, classes]
+    float32 scores.
     """
 
     def __init__(self, blocks: Sequence[BinaryBlock]) -> None:
@@ -76,6 +78,11 @@ class BinaryNetwork(nn.Module):
         for block in hidden:
             x = sign(block(_arranged(x, block)))
         return last(_arranged(x, last))
+
+
+def _along_outputs(values: torch.Tensor, sums: torch.Tensor) -> torch.Tensor:
+    """Returns a value for each output, [outputs], as it goes with [batch, outputs, ...]."""
+    return values.view(-1, *[1] * (sums.dim() - 2))
 
 
 def _arranged(x: torch.Tensor, block: BinaryBlock) -> torch.Tensor:

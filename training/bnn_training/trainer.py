@@ -13,18 +13,21 @@ import torch
 
 from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
+from bnn_hw.network import Input
 from bnn_training.augment import random_affine
-from bnn_training.checkpoint import Checkpoint, load_checkpoint, recipe_network, save_checkpoint
+from bnn_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bnn_training.inputs import pixel_inputs
 from bnn_training.layers import BinaryLayer
 from bnn_training.losses import squared_hinge
 from bnn_training.network import BinaryNetwork
-from bnn_training.recipes import Recipe
+from bnn_training.recipes import Recipe, recipe_input, recipe_network
 
 __all__ = ["BEST", "EpochReport", "train"]
 
 BEST: Final = "best.safetensors"
 _LAST: Final = "last.safetensors"
 _LOG: Final = "log.jsonl"
+_EVAL_BATCH: Final = 250
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class EpochReport:
 class _Training:
     recipe: Recipe
     dataset: Dataset
+    input: Input
     network: BinaryNetwork
     optimizer: torch.optim.Adam
     generator: torch.Generator
@@ -49,25 +53,14 @@ class _Training:
     labels: torch.Tensor  # [images] int64
 
 
-def _to_inputs(pixels: torch.Tensor, recipe: Recipe) -> torch.Tensor:
-    """Returns pixels 0..255 as the network takes them, of the same shape, float32."""
-    match recipe.input_dtype:
-        case "bit":
-            return torch.where(pixels >= recipe.pixel_threshold, 1.0, -1.0)
-        case "uint8":
-            return pixels
-        case "int8":
-            return pixels - 128
-
-
 @torch.no_grad()
-def _accuracy(network: BinaryNetwork, split: Split, recipe: Recipe) -> float:
+def _accuracy(network: BinaryNetwork, split: Split, input_: Input) -> float:
     """Returns the share of `split` that the network classifies rightly in eval mode."""
     network.eval()
     images, labels = torch.from_numpy(split.images.copy()), torch.from_numpy(split.labels.astype("int64"))
     right = 0
-    for batch, truth in zip(images.split(1000), labels.split(1000), strict=True):
-        inputs = _to_inputs(batch.permute(0, 3, 1, 2).float(), recipe)
+    for batch, truth in zip(images.split(_EVAL_BATCH), labels.split(_EVAL_BATCH), strict=True):
+        inputs = pixel_inputs(batch.permute(0, 3, 1, 2).float(), input_)
         right += int((network(inputs).argmax(1) == truth).sum())
     return right / len(labels)
 
@@ -95,7 +88,7 @@ def train(
     for epoch in range(done, recipe.epochs):
         started = time.perf_counter()
         loss, train_accuracy = _run_epoch(training, epoch, on_step)
-        validation_accuracy = _accuracy(training.network, validation, recipe) if recipe.validation else None
+        validation_accuracy = _accuracy(training.network, validation, training.input) if recipe.validation else None
         is_best = validation_accuracy is None or validation_accuracy >= best
         best = max(best, validation_accuracy or 0.0)
         report = EpochReport(epoch + 1, loss, train_accuracy, validation_accuracy, time.perf_counter() - started)
@@ -107,7 +100,8 @@ def train(
 
 
 def _split(split: Split, held_out: int) -> tuple[Split, Split]:
-    kept = len(split.labels) - held_out
+    """Returns the images that train, and the last so many, which are held out; all of them where there are fewer."""
+    kept = max(len(split.labels) - held_out, 0)
     return Split(split.images[:kept], split.labels[:kept]), Split(split.images[kept:], split.labels[kept:])
 
 
@@ -115,11 +109,12 @@ def _prepare(recipe: Recipe, dataset: Dataset, fit: Split) -> _Training:
     if len(fit.labels) < recipe.batch:
         raise ArtefactError(f"batch must be at most the {len(fit.labels):,} images that train, not {recipe.batch:,}")
     torch.manual_seed(recipe.seed)
-    network = recipe_network(recipe, fit.images.shape[1:], dataset.classes)
+    shape = fit.images.shape[1:]
+    network = recipe_network(recipe, shape, dataset.classes)
     generator = torch.Generator().manual_seed(recipe.seed)
     images = torch.from_numpy(fit.images.copy())
     labels = torch.from_numpy(fit.labels.astype("int64"))
-    return _Training(recipe, dataset, network, _optimizer(network), generator, images, labels)
+    return _Training(recipe, dataset, recipe_input(recipe, shape), network, _optimizer(network), generator, images, labels)
 
 
 def _optimizer(network: BinaryNetwork) -> torch.optim.Adam:
@@ -133,34 +128,40 @@ def _optimizer(network: BinaryNetwork) -> torch.optim.Adam:
 
 
 def _run_epoch(training: _Training, epoch: int, on_step: Callable[[int, int, int], None]) -> tuple[float, float]:
-    recipe, network = training.recipe, training.network
-    network.train()
+    """Trains on each image once, but for a last batch that is not full; returns the mean loss and the accuracy."""
+    recipe = training.recipe
+    training.network.train()
     count = len(training.labels)
     batches = torch.randperm(count, generator=training.generator)[: count - count % recipe.batch].view(-1, recipe.batch)
     total_loss, right = 0.0, 0
     for step, indices in enumerate(batches):
         progress = (epoch + step / len(batches)) / recipe.epochs
         learning_rate = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-        for group in training.optimizer.param_groups:
-            group["lr"] = learning_rate * group["scale"]
-        images = random_affine(training.images[indices], recipe.augmentation, training.generator)
-        scores = network(_to_inputs(images, recipe))
-        loss = squared_hinge(scores, training.labels[indices])
-        if not math.isfinite(loss.item()):
+        loss, right_in_batch = _run_step(training, indices, learning_rate)
+        if not math.isfinite(loss):
             where = f"epoch {epoch + 1}, step {step + 1}"
-            raise ArtefactError(
-                f"loss became {loss.item()} in {where}; the last good checkpoint is kept, try a lower learning rate"
-            )
-        training.optimizer.zero_grad()
-        loss.backward()
-        training.optimizer.step()
-        for module in network.modules():
-            if isinstance(module, BinaryLayer):
-                module.clip()
-        total_loss += loss.item()
-        right += int((scores.argmax(1) == training.labels[indices]).sum())
+            raise ArtefactError(f"loss became {loss} in {where}; the last good checkpoint is kept, try a lower learning rate")
+        total_loss += loss
+        right += right_in_batch
         on_step(epoch + 1, step + 1, len(batches))
     return total_loss / len(batches), right / batches.numel()
+
+
+def _run_step(training: _Training, indices: torch.Tensor, learning_rate: float) -> tuple[float, int]:
+    """Trains on the images of these indices; returns their loss, and how many were classified rightly before."""
+    network, optimizer, labels = training.network, training.optimizer, training.labels[indices]
+    images = random_affine(training.images[indices], training.recipe.augmentation, training.generator)
+    scores = network(pixel_inputs(images, training.input))
+    loss = squared_hinge(scores, labels)
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["scale"]
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    for module in network.modules():
+        if isinstance(module, BinaryLayer):
+            module.clip()
+    return loss.item(), int((scores.argmax(1) == labels).sum())
 
 
 def _save(training: _Training, epoch: int, best: float, folder: Path, is_best: bool) -> None:
