@@ -7,8 +7,9 @@ is JSON that can be edited and given back.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final
 
@@ -195,8 +196,8 @@ def _cheapest(network: Network, steps: Sequence[Step], cycles: int) -> Plan:
     lanes = input_lanes(network)
     for index, step in enumerate(steps):
         if not isinstance(step.layer, MaxPool):
-            after = steps[index + 1] if index + 1 < len(steps) else None
-            stage, layer = _cheapest_stage(step, after, cycles, lanes, first=index == 0)
+            poolings = takewhile(lambda after: isinstance(after.layer, MaxPool), steps[index + 1 :])
+            stage, layer = _cheapest_stage(step, poolings, cycles, lanes, first=index == 0)
             layers.append(layer)
         else:
             stage = next_stage(step, lanes, None, first=index == 0)
@@ -204,14 +205,13 @@ def _cheapest(network: Network, steps: Sequence[Step], cycles: int) -> Plan:
     return Plan(tuple(layers))
 
 
-def _cheapest_stage(step: Step, after: Step | None, cycles: int, lanes: int, *, first: bool) -> tuple[Stage, LayerPlan]:
+def _cheapest_stage(step: Step, poolings: Iterable[Step], cycles: int, lanes: int, *, first: bool) -> tuple[Stage, LayerPlan]:
+    """Returns the cheapest stage of a layer; `poolings` are those right after it, which take its words as they come."""
     layer = step.layer
     assert not isinstance(layer, MaxPool)
     outputs = len(layer.weights)
-    least_pe = 1
-    if after is not None and isinstance(after.layer, MaxPool):  # which takes the layer's words as they come
-        word_cycles = next_stage(after, outputs, None, first=False).cycles
-        least_pe = -(-outputs // max(1, cycles // word_cycles))
+    word_cycles = max((next_stage(pooling, outputs, None, first=False).cycles for pooling in poolings), default=1)
+    least_pe = -(-outputs // max(1, cycles // word_cycles))
     places = next_stage(step, lanes, LayerPlan(layer.name, 1, 1), first=first).places
     candidates = []
     for simd in _simd_choices(layer):

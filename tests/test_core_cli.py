@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: results, messages and exit codes, as a user's shell sees them."""
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -9,15 +10,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from bnn_hw import golden
-from bnn_hw.network import Input
-from bnn_hw.network_file import save_network
+from bnn_hw.cli import app
+from bnn_hw.cli.show import topology
+from bnn_hw.datasets import DATASETS, Dataset, Split
+from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores
+from bnn_hw.network_file import load_network, network_digest, save_network
 from bnn_hw.packaged import packaged_models, packaged_network, packaged_test_images
+from bnn_hw.verify import Verification
+from bnn_training.recipes import RECIPES
 from strategies import random_network
 
 _ACCURACY = {"mnist-tiny": 0.945, "mnist-small": 0.982, "mnist": 0.99}
@@ -35,13 +44,58 @@ def _refused(code: int, message: str, *arguments: object, folder: Path | None = 
     assert "Traceback" not in finished.stderr
 
 
+def _colour_network(dataset: str = "cifar10") -> Network:
+    """Returns a small network for images of 32x32x3: a convolution, a pooling, a dense layer and scores."""
+    rng = np.random.default_rng(1)
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.random(shape) < 0.5
+
+    layers = (
+        Conv("conv1", weights(6, 5, 5, 3), np.zeros(6, np.int32), stride=(3, 3)),
+        MaxPool("pool1", (2, 2), (2, 2), weights(6)),
+        Dense("fc1", weights(12, 5 * 5 * 6), np.full(12, 75, np.int32)),
+        Scores("scores", weights(10, 12), np.ones(10, np.int32), np.zeros(10, np.int32)),
+    )
+    return Network("colours", Input((32, 32, 3), "int8"), layers, {"dataset": dataset})
+
+
+def _colour_dataset(name: str, images: int = 130) -> Dataset:
+    """Returns random images in the place of a data set."""
+    rng = np.random.default_rng(2)
+    split = Split(rng.integers(0, 256, (images, 32, 32, 3), np.uint8), rng.integers(0, 10, images, np.uint8))
+    return Dataset(name, 10, split, Split(split.images[:7], split.labels[:7]))
+
+
+def _invoke(*arguments: object) -> str:
+    """Runs a command in this process; returns what it prints. Errors come as they are."""
+    finished = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False, standalone_mode=False)
+    return finished.stdout
+
+
+def test_networks_in_the_papers_notation() -> None:
+    assert topology(_colour_network()) == "32x32x3-6C5-MP2-12-10"
+    assert topology(random_network(Input((4, 5, 2), "uint8"), (6, 3), seed=1)) == "40-6-3"
+    assert topology(random_network(Input((9,), "bit"), (3,), seed=1)) == "9-3"
+    bits = np.ones((2, 1, 3, 4), bool)
+    layers = (
+        MaxPool("pool1", (2, 1), (2, 1), np.zeros(4, bool)),
+        Conv("conv1", bits, np.zeros(2, np.int32)),
+        Scores("scores", np.ones((3, 12), bool), np.ones(3, np.int32), np.zeros(3, np.int32)),
+    )
+    assert topology(Network("odd", Input((4, 5, 4), "bit"), layers)) == "4x5x4-MP2x1-2C1x3-3"
+
+
 def test_models_lists_the_packaged_networks_with_their_accuracy() -> None:
     rows = json.loads(_run("models", "--json").stdout)
     assert [row["name"] for row in rows] == ["mnist-tiny", "mnist-small", "mnist"]
     for row in rows:
         assert row["test_accuracy"] >= _ACCURACY[row["name"]]
         assert row["licence"] == "Apache-2.0"
-    assert "784-1024-1024-1024-10" in _run("models").stdout
+        assert row["input"] == "bit"
+    assert [row["layers"] for row in rows] == [f"784-{width}-{width}-{width}-10" for width in (64, 256, 1024)]
+    shown = _run("models").stdout
+    assert re.search(r"mnist +│ 784-1024-1024-1024-10 +│ bit +│ +99\.16 % │ +2,910,208 │", shown), shown
 
 
 @pytest.mark.parametrize("name", packaged_models())
@@ -64,6 +118,22 @@ def test_infer_takes_npy_and_says_what_it_cannot_take(tmp_path: Path) -> None:
     _refused(
         2, r".*objects\.npy is no \.npy file of numbers", "infer", "--model", "mnist-tiny", "--images", tmp_path / "objects.npy"
     )
+
+
+def test_infer_takes_images_in_colour_and_names_both_shapes_where_they_differ(tmp_path: Path) -> None:
+    network = _colour_network()
+    save_network(network, tmp_path / "n.safetensors")
+    images = _colour_dataset("cifar10").test.images
+    np.save(tmp_path / "images.npy", images)
+    command = ("infer", "--model", tmp_path / "n.safetensors", "--images", tmp_path / "images.npy")
+    result = json.loads(_invoke(*command, "--json"))
+    assert result["scores"] == golden.scores(network, images).tolist()
+    assert result["classes"] == golden.classify(network, images).tolist()
+    assert "colours: 7 images" in _invoke(*command)
+    for shape in ((7, 32, 32, 1), (7, 32, 32), (7, 28, 32, 3), (7, 3, 32, 32), (32, 32, 3)):
+        np.save(tmp_path / "images.npy", np.zeros(shape, np.uint8))
+        _refused(2, rf"images must be \[images, 32, 32, 3\], not \[{', '.join(map(str, shape))}\]$", *command)
+    _refused(2, r"no test images are packaged for colours; name a file with --images$", *command[:3])
 
 
 def test_boards_and_doctor() -> None:
@@ -90,6 +160,81 @@ def test_build_by_json_follows_plan_and_fps(tmp_path: Path) -> None:
     assert again["verification"] is None
 
 
+def test_build_shows_each_layer_with_its_shapes(tmp_path: Path) -> None:
+    save_network(_colour_network(), tmp_path / "n.safetensors")
+    built = _run("build", "--model", "n.safetensors", "--no-verify", "--fps", "5e3", folder=tmp_path)
+    assert built.returncode == 0, built.stderr
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in built.stdout.splitlines() if "│" in line]
+    layers = {name: rest for name, *rest in rows if name in ("conv1", "pool1", "fc1", "scores")}
+    assert [(name, *rest[:2], rest[-1]) for name, rest in layers.items()] == [
+        ("conv1", "32x32x3", "10x10x6", "450"),
+        ("pool1", "10x10x6", "5x5x6", "0"),
+        ("fc1", "5x5x6", "12", "1,800"),
+        ("scores", "12", "10", "120"),
+    ]
+    planned = json.loads((tmp_path / "build" / "colours-pynq-z2" / "plan.json").read_text())
+    for layer in planned["layers"]:
+        pe, simd, cycles = layers[layer["name"]][2:5]
+        assert (int(pe), int(simd), int(cycles.replace(",", ""))) == (layer["pe"], layer["simd"], layer["cycles"])
+    assert int(layers["pool1"][4].replace(",", "")) <= planned["cycles_per_image"]
+
+
+@pytest.mark.parametrize("images", ["3", "all"])
+def test_verify_takes_test_images_of_the_networks_data_set(images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data set's own name leads to it; what is simulated is so many of its test images, from the first one on."""
+    dataset = _colour_dataset("cifar10")
+    seen: list[np.ndarray] = []
+
+    def verify_build(build: Path, load: Callable[[Network], np.ndarray], *, seed: int, processes: int) -> Verification:
+        seen.append(load(load_network(build / "network.safetensors")))
+        return Verification(len(seen[0]), 10, 10.5, 99.0)
+
+    monkeypatch.setitem(DATASETS, "cifar10", (lambda folder: dataset if folder == tmp_path else None, lambda folder: None))  # type: ignore[dict-item]
+    monkeypatch.setattr(importlib.import_module("bnn_hw.cli.build"), "verify_build", verify_build)
+    save_network(_colour_network(), tmp_path / "network.safetensors")
+    result = json.loads(_invoke("verify", tmp_path, "--images", images, "--data", tmp_path, "--json"))
+    assert result["images"] == (7 if images == "all" else 3)
+    assert np.array_equal(seen[0], dataset.test.images[: result["images"]])
+
+
+@pytest.mark.parametrize("name", ["cifar10", "svhn", "cifar10-paper", "svhn-paper"])
+def test_train_export_and_infer_of_the_recipes_in_colour(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One epoch on random images, with an eighth of the channels: what the folder holds, and that its network agrees."""
+    recipe = RECIPES[name]
+    topology_ = re.sub(r"\d{2,}", lambda width: str(int(width[0]) // 8), recipe.topology)
+    reduced = replace(recipe, topology=topology_, batch=50, validation=min(recipe.validation, 20))
+    monkeypatch.setitem(RECIPES, name, reduced)
+    monkeypatch.setitem(DATASETS, recipe.dataset, (lambda folder: _colour_dataset(recipe.dataset), lambda folder: None))
+    out = tmp_path / "run"
+    arguments = ("--data", tmp_path, "--json")
+    trained = json.loads(_invoke("train", "--model", name, "--epochs", 1, "--threads", 1, "--out", out, *arguments))
+    assert (trained["agreement"]["images"], trained["agreement"]["differing_decisions"]) == (7, 0)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "best.safetensors",
+        "last.safetensors",
+        "log.jsonl",
+        "network.safetensors",
+    ]
+    network = load_network(out / "network.safetensors")
+    assert network_digest(network) == trained["network_sha256"]
+    assert (network.name, network.provenance["dataset"]) == (name, recipe.dataset)
+    assert topology(network) == f"32x32x3-{topology_}-10"
+    exported = json.loads(_invoke("export", out / "best.safetensors", "--out", tmp_path / "n.safetensors", *arguments))
+    assert exported["network_sha256"] == trained["network_sha256"]
+    np.save(tmp_path / "images.npy", _colour_dataset(name).test.images)
+    images = ("--images", tmp_path / "images.npy", "--json")
+    classes = [json.loads(_invoke("infer", "--model", out / f"{of}.safetensors", *images))["classes"] for of in ("best", "network")]
+    assert classes[0] == classes[1]
+
+
+def test_train_says_which_files_it_lacks(tmp_path: Path) -> None:
+    for name, file in (("cifar10", "data_batch_1.bin or cifar-10-binary.tar.gz"), ("svhn-paper", "train_32x32.mat")):
+        dataset = name.split("-")[0]
+        message = rf".* must hold {re.escape(file)} of {dataset}; name the folder with --data, or leave --data out to download$"
+        _refused(2, message, "train", "--model", name, "--data", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, mnist, not 'lenet'$"
     _refused(2, known, "build", "--model", "lenet")
@@ -100,7 +245,7 @@ def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     _refused(2, r"9,999,999 images/s at 100 MHz leaves 10 cycles", "build", "--model", "mnist-tiny", "--fps", "9999999")
     _refused(2, r"build/none is no build", "verify", "build/none")
     _refused(1, r"--images must be vectors, all or a number from 1 on, not 'some'", "verify", "build/none", "--images", "some")
-    _refused(1, r"--model must be one of mnist-tiny, mnist-small, mnist, not 'vgg'", "train", "--model", "vgg")
+    _refused(1, rf"--model must be one of {', '.join(RECIPES)}, not 'vgg'$", "train", "--model", "vgg")
     (tmp_path / "no.safetensors").write_bytes(b"\x80\x04\x95 a pickle")
     _refused(2, r"no\.safetensors is not a readable safetensors file", "build", "--model", "no.safetensors", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["no.safetensors"]

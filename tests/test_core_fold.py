@@ -2,6 +2,7 @@
 """Folding: an integer neuron fires exactly where the trained float32 function is not negative, at every reachable sum."""
 
 import itertools
+from functools import cache
 
 import numpy as np
 import pytest
@@ -69,7 +70,7 @@ def fires_at(folded: FoldedNeurons, weights: np.ndarray, sums: np.ndarray, kind:
     return totals >= folded.thresholds
 
 
-# What a neuron's inputs may be: bits, bits and true zeros, pixels. For each its range of products, and thresholds by hand.
+# What a neuron's inputs may be: bits, bits and true zeros, pixels.
 KINDS = ("bit", "zeros", "uint8", "int8")
 
 
@@ -77,13 +78,14 @@ def reachable(inputs: int, kind: str) -> Sums:
     return Sums.of(inputs, "bit" if kind == "zeros" else kind, zeros=kind == "zeros")
 
 
+@cache
 def reachable_sums(inputs: int, kind: str) -> np.ndarray:
-    """Returns every sum that some inputs give, found from those of one input less."""
-    values = {"bit": (-1, 1), "zeros": (-1, 0, 1), "uint8": range(-255, 256), "int8": range(-128, 129)}[kind]
-    sums = {0}
+    """Returns every sum that some inputs and weights give, one input after the other."""
+    products = {"bit": (-1, 1), "zeros": (-1, 0, 1), "uint8": range(-255, 256), "int8": range(-128, 129)}[kind]
+    sums = np.zeros(1, np.int64)
     for _ in range(inputs):
-        sums = {total + value for total in sums for value in values}
-    return np.array(sorted(sums))
+        sums = np.unique(np.add.outer(sums, np.array(products)))
+    return sums
 
 
 def test_the_sums_are_those_that_inputs_give() -> None:
@@ -115,9 +117,7 @@ def test_folded_neuron_is_the_trained_function_at_every_sum(kind: str, data: st.
     assert ((folded.thresholds >= low) & (folded.thresholds <= high)).all()
 
 
-@pytest.mark.parametrize(
-    ("inputs", "kind"), [(255, "bit"), (784, "bit"), (1023, "bit"), (575, "zeros"), (2304, "zeros"), (27, "int8")]
-)
+@pytest.mark.parametrize(("inputs", "kind"), [(255, "bit"), (784, "bit"), (1023, "bit"), (575, "zeros"), (27, "int8")])
 def test_wide_layers_at_every_sum(inputs: int, kind: str) -> None:
     """As above, for the widths of real layers and a sign that changes in the midst of the sums."""
     rng = np.random.default_rng(inputs)
@@ -388,7 +388,8 @@ def test_a_maximum_under_a_falling_batch_norm_becomes_an_and(dtype: str, padding
     conv = Conv("conv1", folded.weights, folded.thresholds, padding=(1, 1, 1, 1), padding_value=padding_value)
     pool = MaxPool("pool1", (size, size), (step, step), folded.falling)
     places = (rows + 2 - 3 + 1 - size) // step + 1, (columns + 2 - 2 + 1 - size) // step + 1
-    last = fold_scores("scores", np.ones((1, places[0] * places[1] * outputs), bool), np.ones(1), np.ones(1), Sums.of(1, "bit"))
+    inputs_of_last = places[0] * places[1] * outputs
+    last = fold_scores("scores", np.ones((1, inputs_of_last), bool), np.ones(1), np.ones(1), Sums.of(inputs_of_last, "bit"))
     network = Network("net", Input((rows, columns, channels), dtype), (conv, pool, last))  # type: ignore[arg-type]
     assert 3 < folded.falling.sum() < outputs - 3
     inputs = random_inputs(network, 6, 5)

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bnn_hw import golden
+from bnn_hw.compare import check_against_golden
 from bnn_hw.errors import MismatchError, ToolError
-from bnn_hw.network import Dense, Input, Network
+from bnn_hw.network import Conv, Dense, Input, MaxPool, Network
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.vectors import make_vectors
 from bnn_hw.verify import Verification, verify_verilog
@@ -22,7 +23,7 @@ from bnn_rtl import simulation
 from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
 from naive import naive_trace
-from strategies import networks, random_inputs, random_network
+from strategies import WindowShape, conv_networks, networks, random_conv_network, random_inputs, random_network, random_plan
 
 
 def _emit(network: Network, plan: Plan) -> str:
@@ -35,30 +36,87 @@ def _verify(network: Network, plan: Plan, inputs: np.ndarray, verilog: str | Non
     return verify_verilog(verilog or _emit(network, plan), "dut", network, plan, vectors, **options)
 
 
-@st.composite
-def _plans(draw: st.DrawFn, network: Network) -> Plan:
-    """Random plans of at most 256 products a cycle and layer, so that compiling stays quick."""
-    layers = []
-    for layer in network.layers:
-        outputs, inputs = layer.weights.shape
-        simd = draw(st.integers(1, inputs))
-        layers.append(LayerPlan(layer.name, draw(st.integers(1, min(outputs, max(1, 256 // simd)))), simd))
-    return Plan(tuple(layers))
-
-
-@given(st.data())
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
-def test_rtl_equals_golden_and_naive_on_random_networks(data: st.DataObject) -> None:
-    network = data.draw(networks(max_classes=12))
-    plan = data.draw(_plans(network))
-    seed = data.draw(st.integers(1, 2**31 - 2))
+def _verify_random(network: Network, seed: int) -> None:
+    plan = random_plan(network, seed)
     inputs = random_inputs(network, 12, seed)
     trace = golden.trace(network, inputs)
     for image in range(3):
-        naive_activations, naive_scores = naive_trace(network, inputs[image])
+        naive_activations, naive_scores = naive_trace(network, inputs[image].tolist())
         assert [activations[image].tolist() for activations in trace.activations] == naive_activations
         assert trace.scores[image].tolist() == naive_scores
     assert _verify(network, plan, inputs, seed=seed).images == 12
+
+
+@given(networks(max_classes=12), st.integers(1, 2**31 - 2))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+def test_rtl_equals_golden_and_naive_on_random_networks(network: Network, seed: int) -> None:
+    _verify_random(network, seed)
+
+
+@given(conv_networks(), st.integers(1, 2**31 - 2))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+def test_rtl_equals_golden_and_naive_on_random_convolutions(network: Network, seed: int) -> None:
+    _verify_random(network, seed)
+
+
+# What a comparison says.
+
+
+@pytest.fixture(scope="module")
+def compared() -> tuple[Network, golden.Trace]:
+    """A network whose layers give 2x3 places of 4 channels, 1x3 of 4, 5 bits and 3 scores, and its trace for 6 images."""
+    shapes = [WindowShape((1, 1), (1, 1), 4), WindowShape((2, 1), (2, 1))]
+    network = random_conv_network(Input((2, 3, 1), "int8"), shapes, (5, 3), 1)
+    return network, golden.trace(network, random_inputs(network, 6, 2))
+
+
+def test_equal_results_compare(compared: tuple[Network, golden.Trace]) -> None:
+    network, trace = compared
+    check_against_golden(network, trace, trace.activations, trace.scores, trace.scores.argmax(axis=1))
+
+
+@pytest.mark.parametrize(
+    ("layer", "element", "where", "elements"),
+    [
+        (0, 0, "layer conv1, image 4, row 0, column 0, channel 0", 144),
+        (0, 23, "layer conv1, image 4, row 1, column 2, channel 3", 144),
+        (0, 17, "layer conv1, image 4, row 1, column 1, channel 1", 144),
+        (1, 6, "layer pool2, image 4, row 0, column 1, channel 2", 72),
+        (2, 3, "layer fc1, image 4, neuron 3", 30),
+    ],
+)
+def test_a_wrong_bit_is_named(layer: int, element: int, where: str, elements: int, compared: tuple[Network, golden.Trace]) -> None:
+    network, trace = compared
+    found = [bits.copy() for bits in trace.activations]
+    found[layer][4:, element] ^= True
+    got = int(found[layer][4, element])
+    message = rf"^{where}: expected {1 - got}, got {got} \(2 of {elements} differ\)$"
+    with pytest.raises(MismatchError, match=message):
+        check_against_golden(network, trace, found, trace.scores + 1, trace.scores.argmax(axis=1))
+
+
+def test_a_wrong_score_and_a_wrong_class_are_named(compared: tuple[Network, golden.Trace]) -> None:
+    network, trace = compared
+    scores, classes = trace.scores.copy(), trace.scores.argmax(axis=1)
+    scores[1, 2] += 1000
+    score = int(trace.scores[1, 2])
+    message = rf"^layer scores, image 1, neuron 2: expected {score}, got {score + 1000} \(1 of 18 differ\)$"
+    with pytest.raises(MismatchError, match=message):
+        check_against_golden(network, trace, trace.activations, scores, classes)
+    other = classes.copy()
+    other[3] += 1
+    message = rf"^class, image 3: expected {classes[3]}, got {other[3]} \(1 of 6 differ\)$"
+    with pytest.raises(MismatchError, match=message):
+        check_against_golden(network, trace, trace.activations, trace.scores, other)
+
+
+def test_too_few_results_are_a_mismatch(compared: tuple[Network, golden.Trace]) -> None:
+    network, trace = compared
+    with pytest.raises(MismatchError, match=r"^layer conv1: expected 6 images of \(24,\), got \(5, 24\)$"):
+        check_against_golden(network, trace, [bits[:5] for bits in trace.activations], trace.scores, trace.scores.argmax(axis=1))
+
+
+# Mutants of a dense network.
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +126,7 @@ def small() -> tuple[Network, Plan, np.ndarray]:
     inputs = np.random.default_rng(6).random((64, 97)) < 0.5
     signal = inputs
     for index, layer in enumerate(network.layers[:-1]):
+        assert isinstance(layer, Dense)
         matches = np.sort((signal[:, None] == layer.weights).sum(axis=2), axis=0)
         median = Dense(layer.name, layer.weights, matches[32].astype(np.int32))
         network = replace(network, layers=(*network.layers[:index], median, *network.layers[index + 1 :]))
@@ -141,3 +200,50 @@ def test_one_image_has_no_interval(small: tuple[Network, Plan, np.ndarray]) -> N
     network, plan, inputs = small
     verification = _verify(network, plan, inputs[:3], processes=3)
     assert (verification.images, verification.measured_cycles) == (3, None)
+
+
+# Mutants of a convolutional network.
+
+
+@pytest.fixture(scope="module")
+def convolutional() -> tuple[Network, Plan, np.ndarray]:
+    """Convolutions with true zeros around bits, an overlapping pooling of ORs and ANDs, and a plan that divides nothing."""
+    shapes = [
+        WindowShape((3, 2), (1, 1), 7, (1, 1, 0, 1)),
+        WindowShape((2, 2), (1, 2)),
+        WindowShape((2, 3), (1, 1), 5, (0, 1, 1, 1)),
+    ]
+    network = random_conv_network(Input((6, 7, 3), "int8"), shapes, (11, 4), 3)
+    layers = (LayerPlan("conv1", 3, 6), LayerPlan("conv3", 2, 7), LayerPlan("fc1", 4, 9), LayerPlan("scores", 3, 2))
+    return network, Plan(layers), random_inputs(network, 24, 4)
+
+
+def _first_difference(network: Network, mutant: Network, inputs: np.ndarray, layer: int) -> tuple[str, int]:
+    """Returns where a mutant's layer first differs by the golden model, as messages say it, and in how many places."""
+    expected, found = (golden.trace(either, inputs).activations[layer] for either in (network, mutant))
+    shape = list(network.steps())[layer].output.shape
+    image, element = np.argwhere(expected != found)[0]
+    row, column, channel = np.unravel_index(element, shape)
+    values = f"expected {int(expected[image, element])}, got {int(found[image, element])}"
+    return f"image {image}, row {row}, column {column}, channel {channel}: {values}", int((expected != found).sum())
+
+
+def test_convolutional_network_verifies_with_idle_streams(convolutional: tuple[Network, Plan, np.ndarray]) -> None:
+    network, plan, inputs = convolutional
+    assert _verify(network, plan, inputs, seed=5).images == 24
+
+
+@pytest.mark.parametrize("field", ["thresholds", "and_channels", "padding_value"])
+def test_mutants_of_windows_are_found(field: str, convolutional: tuple[Network, Plan, np.ndarray]) -> None:
+    network, plan, inputs = convolutional
+    index = {"thresholds": 2, "and_channels": 1, "padding_value": 0}[field]
+    layer = network.layers[index]
+    assert isinstance(layer, Conv | MaxPool)
+    changed: Any = 1
+    if field != "padding_value":
+        changed = getattr(layer, field).copy()
+        changed.reshape(-1)[{"thresholds": 3, "and_channels": 2}[field]] ^= 1
+    mutant = replace(network, layers=(*network.layers[:index], replace(layer, **{field: changed}), *network.layers[index + 1 :]))
+    where, count = _first_difference(network, mutant, inputs, index)
+    with pytest.raises(MismatchError, match=rf"^layer {layer.name}, {where} \({count:,} of [\d,]+ differ\)$"):
+        _verify(network, plan, inputs, _emit(mutant, plan))

@@ -19,9 +19,14 @@ from cocotb_run import SIMULATORS, fresh_seed, run_streams
 from naive import naive_dot, naive_matches, naive_words
 
 _shared_dot = cache(dot_product)  # units with the same one share its Verilog
-_VECTORS: Final = 6
+_VECTORS: Final = 8
 _SCORE_BITS: Final = 26
-_ELEMENTS: Final = {"bit": (unsigned(1), 0, 1), "zeros": (unsigned(1), 0, 1), "uint8": (unsigned(8), 0, 255), "int8": (signed(8), -128, 127)}
+_ELEMENTS: Final = {
+    "bit": (unsigned(1), 0, 1),
+    "zeros": (unsigned(1), 0, 1),
+    "uint8": (unsigned(8), 0, 255),
+    "int8": (signed(8), -128, 127),
+}
 _PIXEL_LANES: Final = 2  # of bits among which are true zeros
 _CASES: Final = (  # element, inputs, outputs, pe, simd, finish
     ("bit", 1, 1, 1, 1, "thresholds"),
@@ -63,11 +68,13 @@ def _make(case: tuple[str, int, int, int, int, str], draw: random.Random) -> _Ca
     element, low, high = _ELEMENTS[dtype]
     weights = [[draw.getrandbits(1) for _ in range(inputs)] for _ in range(outputs)]
     vectors = [[low] * inputs, [high] * inputs]
+    # Those of the greatest and of the least sum of the neuron in the middle.
+    vectors += [[high if bit else low for bit in weights[outputs // 2]], [low if bit else high for bit in weights[outputs // 2]]]
     vectors += [[draw.randint(low, high) for _ in range(inputs)] for _ in range(_VECTORS - len(vectors))]
     zeros = [[False] * inputs] * _VECTORS
     if dtype == "zeros":
-        pixels = [[draw.random() < 0.4 for _ in range(inputs // _PIXEL_LANES)] for _ in range(_VECTORS)]
-        zeros = [[zero for zero in row for _ in range(_PIXEL_LANES)] for row in pixels]
+        pixels = [[draw.random() < 0.4 for _ in range(inputs // _PIXEL_LANES)] for _ in range(_VECTORS - 4)]
+        zeros = [*zeros[:4], *([zero for zero in row for _ in range(_PIXEL_LANES)] for row in pixels)]
     sums = [[_sum(dtype, x, w, zero) for w in weights] for x, zero in zip(vectors, zeros, strict=True)]
     dot = _shared_dot(element, simd, _PIXEL_LANES if dtype == "zeros" else None)
     made, constants, width = _finish(finish, dtype, inputs, pe, sums, dot.total_shape(-(-inputs // simd)), draw)
@@ -114,8 +121,10 @@ def _finish(
     """Returns a finish, its constants for each output, and the bits of a result."""
     outputs = len(sums[0])
     if finish == "thresholds":
-        # Mostly a sum that occurs, so that one off shows; the first neuron always fires, the last never.
+        # Mostly a sum that occurs, so that one off shows; the first neuron always fires, the last never, the middle one
+        # where its sum is the greatest.
         thresholds = [draw.choice(sums)[neuron] + draw.randint(0, 1) for neuron in range(outputs)]
+        thresholds[outputs // 2] = max(row[outputs // 2] for row in sums)
         never = {"bit": inputs, "zeros": 2 * inputs}.get(dtype, 256 * inputs) + 1
         always = 0 if dtype in ("bit", "zeros") else -256 * inputs
         if outputs > 1:

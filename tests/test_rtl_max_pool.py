@@ -50,7 +50,9 @@ def test_any_or_all_bits_of_a_window(simulator: str, tmp_path: Path) -> None:
     """Every window's bits are right, whatever stalls; when nothing does, a word is taken in each cycle, at latency 0."""
     seed = fresh_seed()
     draw = random.Random(seed)
-    units, words, expected = {}, {}, {}
+    units = {}
+    words: dict[str, list[int]] = {}
+    expected: dict[str, list[int]] = {}
     for taps, channels, lanes, which in _CASES:
         name = f"{which}_{taps}_{channels}_{lanes}"
         and_channels = _and_channels(channels, lanes, which, draw)

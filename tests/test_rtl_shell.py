@@ -2,17 +2,21 @@
 """Whole accelerators in their AXI shell: small random networks of each input type, their protocols and their faults."""
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bnn_hw.network import Dense, Input, Layer, Network, Scores
+from bnn_hw.network import Dense, Input, Layer, MaxPool, Network, Scores
 from bnn_hw.network_file import save_network
 from bnn_hw.plan import LayerPlan, Plan
+from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
+from bnn_rtl.simulation import compile_simulation
 from cocotb_run import SIMULATORS, fresh_seed, run_bench
+from strategies import WindowShape, random_conv_network, random_inputs
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class _Case:
 
     input: Input
     outputs: tuple[int, ...]
-    plan: tuple[tuple[int, int], ...]  # PE and SIMD of each layer
+    plan: tuple[tuple[int, int], ...]  # PE and SIMD of each layer with weights
+    windows: tuple[WindowShape, ...] = ()  # of the layers in front
 
 
 _CASES = {
@@ -33,6 +38,13 @@ _CASES = {
     "int8": _Case(Input((16,), "int8"), (9, 7, 2), ((9, 16), (7, 9), (2, 7))),
     # scores of the pixels themselves
     "scores_only": _Case(Input((11,), "uint8"), (3,), ((2, 4),)),
+    # 36 bytes are 5 words with a rest; the line buffers hold rows of several images
+    "windows": _Case(
+        Input((4, 3, 3), "uint8"),
+        (4,),
+        ((3, 6), (2, 5)),
+        (WindowShape((2, 2), (1, 1), 5, (0, 1, 1, 0), 1), WindowShape((2, 2), (2, 1))),
+    ),
 }
 
 
@@ -40,6 +52,8 @@ _NAMES = ("argmax", "scores_input")  # of layers, such as an accelerator could w
 
 
 def _network(case: _Case, draw: random.Random) -> Network:
+    if case.windows:
+        return random_conv_network(case.input, case.windows, case.outputs, draw.getrandbits(32), "mixed")
     layers: list[Layer] = []
     inputs, dtype = case.input.signal.size, case.input.dtype
     for index, outputs in enumerate(case.outputs):
@@ -65,15 +79,34 @@ def _thresholds(outputs: int, inputs: int, dtype: str, draw: random.Random) -> l
     return [min(max(threshold, thresholds[0]), thresholds[-1]) for threshold in thresholds]
 
 
+def _plan(network: Network, lanes: Iterable[tuple[int, int]]) -> Plan:
+    names = [layer.name for layer in network.layers if not isinstance(layer, MaxPool)]
+    return Plan(tuple(LayerPlan(name, *each) for name, each in zip(names, lanes, strict=True)))
+
+
 @pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize("name", _CASES)
 def test_shell(name: str, simulator: str, tmp_path: Path) -> None:
     """All benches of the shell: streams, registers, faults."""
     seed, case = fresh_seed(), _CASES[name]
     network = _network(case, random.Random(seed))
-    plan = Plan(tuple(LayerPlan(layer.name, *lanes) for layer, lanes in zip(network.layers, case.plan, strict=True)))
+    plan = _plan(network, case.plan)
     save_network(network, tmp_path / "network.safetensors")
     shell = Shell(network, plan)
-    stimulus = {"seed": seed, "pe": [layer.pe for layer in plan.layers], "cycles": plan.cycles(network)}
+    stimulus = {"seed": seed, "pe": [stage.pe for stage in plan.stages(network)], "cycles": plan.cycles(network)}
     benches = ["shell_streams", "shell_registers", "shell_faults"]
     run_bench(shell, benches, simulator, tmp_path, stimulus, dots=shell.dots)
+
+
+def test_many_small_images_in_flight_never_stop_the_input(tmp_path: Path) -> None:
+    """Images of a few pixels, of which the layers hold dozens at a time, still come at the planned interval."""
+    seed = fresh_seed()
+    pixel = WindowShape((1, 1), (1, 1), 3)
+    windows = (WindowShape((2, 1), (1, 1), 4, (1, 0, 0, 0)), WindowShape((2, 1), (1, 1)), *[pixel] * 6)
+    network = random_conv_network(Input((2, 1, 2), "bit"), windows, (2,), seed, "mixed")
+    plan = _plan(network, ((4, 4), (3, 4), *[(3, 3)] * 5, (2, 3)))
+    assert plan.cycles(network) == 4
+    shell = Shell(network, plan)
+    simulation = compile_simulation(emit_verilog(shell, "dut", shell.dots), "dut", network, plan, tmp_path)
+    (finished,) = simulation.run(random_inputs(network, 400, seed)).finish_cycles
+    assert set(np.diff(finished)) == {4}

@@ -101,14 +101,13 @@ def _unit(case: _Case) -> SlidingWindow | _Marks:
 def _padded(case: _Case, image: list[list[list[int]]]) -> list[list[list[int | None]]]:
     """Returns an image [row][column][word] with its padding around it, whose words are None."""
     above, below, left, right = case.padding
-    rows: list[list[list[int | None]]] = []
-    for _ in range(above):
-        rows.append([[None] * case.words] * (left + case.columns + right))
-    for row in image:
-        rows.append([[None] * case.words] * left + [list(pixel) for pixel in row] + [[None] * case.words] * right)
-    for _ in range(below):
-        rows.append([[None] * case.words] * (left + case.columns + right))
-    return rows
+    padded: list[list[list[int | None]]] = []
+    for row in range(-above, case.rows + below):
+        padded.append([])
+        for column in range(-left, case.columns + right):
+            inside = 0 <= row < case.rows and 0 <= column < case.columns
+            padded[-1].append(list(image[row][column]) if inside else [None] * case.words)
+    return padded
 
 
 def _places(case: _Case, padded: list[list[list[int | None]]]) -> list[list[int | None]]:
@@ -132,13 +131,13 @@ def test_words_of_every_place_without_a_bubble(simulator: str, tmp_path: Path) -
     """Every place of every image gets its words, whatever stalls; when nothing does, an image takes `Window.cycles`."""
     seed = fresh_seed()
     draw = random.Random(seed)
-    words, expected, ahead = {}, {}, {}
+    words: dict[str, list[int]] = {}
+    expected: dict[str, list[int]] = {}
+    ahead = {}
     for name, case in _CASES.items():
         words[name], expected[name] = [], []
         for _ in range(_IMAGES):
-            image = [
-                [[draw.getrandbits(_WIDTH) for _ in range(case.words)] for _ in range(case.columns)] for _ in range(case.rows)
-            ]
+            image = [[[draw.getrandbits(_WIDTH) for _ in range(case.words)] for _ in range(case.columns)] for _ in range(case.rows)]
             words[name] += [word for row in image for pixel in row for word in pixel]
             due = [word for place in _places(case, _padded(case, image)) for word in place]
             # Padding in front of an image's first word comes before the image does.

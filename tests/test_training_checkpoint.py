@@ -158,13 +158,9 @@ def other_version(version: object) -> str:
         (augmentation(flip=1), OTHER_VERSION),
         (recipe(augmentation=None), OTHER_VERSION),
         (description(input_shape=None), OTHER_VERSION),
-        (description(input_shape="abc"), OTHER_VERSION),
-        (description(input_shape=["2", 6, 1]), OTHER_VERSION),
-        (description(input_shape=[2, 6]), OTHER_VERSION),
-        (description(input_shape=[-2, -6, 1]), OTHER_VERSION),
-        (description(input_shape=[1 << 21, 6, 1]), OTHER_VERSION),
+        (description(input_shape=6), OTHER_VERSION),
     ],
-    ids=range(20),
+    ids=range(16),
 )
 def test_wrong_description(content: object, message: str, tmp_path: Path) -> None:
     refused(write(tmp_path, content), message)
@@ -191,6 +187,7 @@ def test_a_checkpoint_of_version_1(tmp_path: Path) -> None:
         *((augmentation, name, ("x", None, True)) for name in ("rotation_degrees", "scale", "shear", "shift_pixels")),
         *((augmentation, name, (1, 0.0, None, "yes")) for name in ("whole_pixels", "mirror")),
         (augmentation, "border", ("wrap", None, 0, True)),
+        (description, "input_shape", ("abc", ["2", 6, 1], [2, 6], [], [-2, -6, 1], [0], [2.0, 6, 1], [(1 << 20) + 1, 6, 1])),
         (description, "classes", (0, -3, "3", None, 3.0, (1 << 20) + 1)),
         (description, "epoch", (0, "2", None)),
         (description, "best_validation", ("x", None)),

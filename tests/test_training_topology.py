@@ -99,7 +99,7 @@ def test_without_hidden_layers_there_are_only_scores() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["64c3", "C3", "0", "064", "64C", "64C0", "64C03", "MP", "MP1", "MP0", "M2", "64 ", "-", "64C3P1", "1e3", "٣", "1000000"],
+    ["64c3", "C3", "0", "064", "64C", "64C0", "64C03", "MP", "MP1", "MP0", "M2", "64 ", "-", "64C3P1", "1e3", "6٣", "1000000"],
 )
 def test_a_layer_that_cannot_be_read(text: str) -> None:
     topology = f"8-{text}-8"

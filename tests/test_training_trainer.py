@@ -12,15 +12,30 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bnn_hw import golden
 from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
+from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
-from bnn_training.checkpoint import CHECKPOINT_FORMAT, load_checkpoint
-from bnn_training.recipes import RECIPES, Recipe
+from bnn_training.checkpoint import load_checkpoint
+from bnn_training.export import export_checkpoint
+from bnn_training.recipes import Recipe
 from bnn_training.trainer import BEST, EpochReport, train
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
-RECIPE = Recipe("tiny", "stripes", (24,), epochs=5, batch=20, validation=30, augmentation=AffineRange(shift_pixels=1), seed=4)
+RECIPE = Recipe("tiny", "stripes", "24", epochs=5, batch=20, validation=30, augmentation=AffineRange(shift_pixels=1), seed=4)
+CONV = Recipe(
+    "conv",
+    "colours",
+    "12C3-MP2-16C2-20",
+    epochs=5,
+    batch=20,
+    input_dtype="int8",
+    padding=1,
+    augmentation=AffineRange(shift_pixels=1, whole_pixels=True, mirror=True),
+    validation=30,
+    seed=4,
+)
 
 
 def stripes(images: int, seed: int) -> Split:
@@ -33,7 +48,19 @@ def stripes(images: int, seed: int) -> Split:
     return Split(pixels, labels)
 
 
+def colours(images: int, seed: int) -> Split:
+    """Returns noisy 8x8 images with a stripe: class 0 is red, class 1 blue, class 2 green and class 3 green upright."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, images, np.uint8)
+    pixels = rng.integers(0, 150, (images, 8, 8, 3), np.uint8)
+    for image, label, at in zip(pixels, labels, rng.integers(1, 6, images), strict=True):
+        stripe = image[:, at : at + 2] if label == 3 else image[at : at + 2]
+        stripe[..., (0, 2, 1, 1)[label]] += 105
+    return Split(pixels, labels)
+
+
 DATASET = Dataset("stripes", 3, stripes(230, 1), stripes(50, 2))
+COLOURS = Dataset("colours", 4, colours(430, 1), colours(200, 2))
 
 
 def run(folder: Path, recipe: Recipe = RECIPE, **hooks: Callable[..., None]) -> list[EpochReport]:
@@ -43,7 +70,8 @@ def run(folder: Path, recipe: Recipe = RECIPE, **hooks: Callable[..., None]) -> 
         reports.append(report)
         hooks.get("on_epoch", lambda report: None)(report)
 
-    assert train(recipe, DATASET, folder, on_epoch=on_epoch, on_step=hooks.get("on_step", lambda *_: None)) == folder / BEST
+    dataset = COLOURS if recipe.dataset == "colours" else DATASET
+    assert train(recipe, dataset, folder, on_epoch=on_epoch, on_step=hooks.get("on_step", lambda *_: None)) == folder / BEST
     return reports
 
 
@@ -67,6 +95,41 @@ def test_training_learns(tmp_path: Path) -> None:
     assert best.best_validation == max(report.validation_accuracy or 0 for report in reports) > 0.6
     assert best.epoch == max(report.epoch for report in reports if report.validation_accuracy == best.best_validation)
     assert (best.input_shape, best.classes) == ((8, 8, 1), 3)
+
+
+def test_convolutions_learn(tmp_path: Path) -> None:
+    """Chance is a quarter; a blind guess of the colour alone comes to three quarters."""
+    recipe = replace(CONV, epochs=12)
+    reports = run(tmp_path, recipe)
+    assert reports[-1].loss < reports[0].loss / 2
+    best = load_checkpoint(tmp_path / BEST)
+    assert (best.input_shape, best.classes, best.recipe) == ((8, 8, 3), 4, recipe)
+    _, agreement = export_checkpoint(tmp_path / BEST, COLOURS.test)
+    assert agreement is not None
+    assert agreement.differing_decisions == 0
+    assert agreement.folded_accuracy == agreement.float_accuracy > 0.85
+
+
+@pytest.mark.parametrize("dtype", ["bit", "uint8", "int8"])
+def test_validation_accuracy_is_that_of_the_integer_network(dtype: str, tmp_path: Path) -> None:
+    recipe = replace(CONV, epochs=2, input_dtype=dtype, pixel_threshold=150)  # type: ignore[arg-type]
+    (*_, last) = run(tmp_path, recipe)
+    network, _ = export_checkpoint(tmp_path / "last.safetensors")
+    held_out = Split(COLOURS.train.images[-30:], COLOURS.train.labels[-30:])
+    assert last.validation_accuracy == float((golden.classify(network, held_out.images) == held_out.labels).mean())
+
+
+def test_the_last_images_are_held_out(tmp_path: Path) -> None:
+    """A training does not depend on them; it does on the one before."""
+    outcomes = []
+    for index, change in enumerate((None, -30, -31)):
+        images = COLOURS.train.images.copy()
+        if change is not None:
+            images[change] = 255
+        dataset = Dataset("colours", 4, Split(images, COLOURS.train.labels), COLOURS.test)
+        train(replace(CONV, epochs=1), dataset, tmp_path / str(index))
+        outcomes.append(content(tmp_path / str(index) / BEST)[1])
+    assert outcomes[0] == outcomes[1] != outcomes[2]
 
 
 def test_weights_are_clipped_at_each_step(tmp_path: Path) -> None:
@@ -110,8 +173,9 @@ class _StopError(Exception):
 
 @pytest.mark.parametrize("where", ["after an epoch", "within an epoch", "often"])
 @pytest.mark.parametrize("bfloat16", [False, True])
-def test_a_resumed_training_is_the_uninterrupted_one(where: str, bfloat16: bool, tmp_path: Path) -> None:
-    recipe = replace(RECIPE, bfloat16=bfloat16)
+@pytest.mark.parametrize("recipe", [RECIPE, CONV], ids=lambda recipe: recipe.name)
+def test_a_resumed_training_is_the_uninterrupted_one(where: str, bfloat16: bool, recipe: Recipe, tmp_path: Path) -> None:
+    recipe = replace(recipe, bfloat16=bfloat16)
     whole = run(tmp_path / "whole", recipe)
 
     def stop_at(epoch: int) -> dict[str, Callable[..., None]]:
@@ -140,7 +204,16 @@ def test_a_resumed_training_is_the_uninterrupted_one(where: str, bfloat16: bool,
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 5}, {"epochs": 6}, {"hidden": (25,)}, {"learning_rate": 2e-3}, {"augmentation": AffineRange()}, {"bfloat16": False}],
+    [
+        {"seed": 5},
+        {"epochs": 6},
+        {"topology": "25"},
+        {"padding": 1},
+        {"input_dtype": "int8"},
+        {"learning_rate": 2e-3},
+        {"augmentation": AffineRange()},
+        {"bfloat16": False},
+    ],
     ids=str,
 )
 def test_other_settings_do_not_resume(change: dict[str, Any], tmp_path: Path) -> None:
@@ -192,11 +265,17 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(tmp_path: Path) -> 
     assert not (tmp_path / "last.safetensors").exists()
 
 
-def test_recipes_are_by_name() -> None:
-    assert {"mnist-tiny", "mnist-small", "mnist"} <= set(RECIPES)
-    assert all(recipe.name == name for name, recipe in RECIPES.items())
-
-
 def test_batch_that_exceeds_the_images_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"^batch must be at most the \d+ images that train, not 100,000$"):
         train(replace(RECIPE, batch=100_000), DATASET, tmp_path)
+
+
+def test_more_images_held_out_than_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"^batch must be at most the 0 images that train, not 20$"):
+        train(replace(RECIPE, validation=300), DATASET, tmp_path)
+
+
+def test_a_topology_that_does_not_fit_the_images_is_refused(tmp_path: Path) -> None:
+    message = r"^layer 4C9 of '4C9' on 8x8x3: the kernel is larger than the image with 0 of padding$"
+    with pytest.raises(ArtefactError, match=message):
+        train(replace(CONV, topology="4C9", padding=0), COLOURS, tmp_path)

@@ -106,7 +106,7 @@ def _row(stage: Stage) -> tuple[object, ...]:
 
 def _cycles(verification: Verification) -> str:
     measured = verification.measured_cycles
-    return "unknown (from one image)" if measured is None else f"{measured:.2f}"
+    return "unknown (from one image)" if measured is None else f"{measured:,.2f}"
 
 
 @click.command()
@@ -139,7 +139,7 @@ def verify(build_folder: Path, images: str, data: Path | None, seed: int, proces
         return
     rows = [
         ("images", f"{verification.images:,}: every layer's bits and every score equal"),
-        ("cycles an image", f"{_cycles(verification)} measured, {verification.planned_cycles} planned"),
+        ("cycles an image", f"{_cycles(verification)} measured, {verification.planned_cycles:,} planned"),
         ("simulated images/s", f"{verification.simulated_images_per_s:,.0f}"),
     ]
     table(str(build_folder), ("", ""), rows)

@@ -52,9 +52,11 @@ class Accelerator(Component):
     @property
     def images_held(self) -> int:
         """The most images of which the accelerator can hold words at a time."""
-        # An engine holds two in its input buffer and one on its way out, a converter one more.
-        windows = sum(stage.window.images_held for stage in self._stages if stage.window)
-        return windows + 4 * len(self._stages) + 2
+        held = 2  # in the way from the scores to the result
+        for stage, unit in zip(self._stages, self._units, strict=True):
+            held += len(stage.conversions) + (stage.window.images_held if stage.window else 0)
+            held += -(-unit.vectors_held // stage.places) + 1 if isinstance(unit, MatrixVectorUnit) else 1
+        return held
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

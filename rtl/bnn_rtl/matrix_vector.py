@@ -60,6 +60,7 @@ class MatrixVectorUnit(Component):
         self._weights, self._finish = weights, finish
         self._pe, self._simd = pe, len(dot.w)
         self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, self._simd)
+        self._results = -(-(dot.latency + finish.latency + 5) // self._synapse_folds) + 1  # depth of the output buffer
         super().__init__(
             {
                 "i": In(stream.Signature(len(dot.x))),
@@ -67,10 +68,15 @@ class MatrixVectorUnit(Component):
             }
         )
 
+    @property
+    def vectors_held(self) -> int:
+        """The most vectors of which the unit can hold words at a time."""
+        return 2 + self._results
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.finish = self._finish
-        depth = -(-(self.dot.latency + self._finish.latency + 5) // self._synapse_folds) + 1
+        depth = self._results
         m.submodules.results = results = SyncFIFO(width=len(self._finish.o), depth=depth)
 
         issue = Signal()

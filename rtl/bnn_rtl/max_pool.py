@@ -19,7 +19,7 @@ class MaxPoolUnit(Component):
 
     i : stream of words of `lanes` channels; all taps of a pixel's first word, then of its next one, as a `SlidingWindow`
         with `words_first` gives them; lanes past the last channel must be 0
-    o : stream of words of `lanes` channels, ``ceil(channels/lanes)`` a pixel
+    o : stream of words of `lanes` channels, ``ceil(channels/lanes)`` a pixel; lanes past the last channel are 0
 
     `and_channels`: [channels] bool.
     """
@@ -52,7 +52,10 @@ class MaxPoolUnit(Component):
             self.o.payload.eq(found_now ^ complement),
         ]
         with m.If(do_take):
-            m.d.sync += [tap.eq(Mux(last, 0, tap + 1)), found.eq(Mux(last, 0, found_now))]
+            m.d.sync += [
+                tap.eq(Mux(last, 0, tap + 1)),
+                found.eq(Mux(last, 0, found_now)),
+            ]
         return m
 
     def _complement(self, m: Module, advance: Value) -> Value:

@@ -106,9 +106,15 @@ class SlidingWindow(Component):
 
         valid = Signal()
         marked = Signal()
-        m.d.comb += [do_read.eq((padded | present) & (~valid | self.o.ready)), self.o.valid.eq(valid)]
+        m.d.comb += [
+            do_read.eq((padded | present) & (~valid | self.o.ready)),
+            self.o.valid.eq(valid),
+        ]
         with m.If(do_read):
-            m.d.sync += [valid.eq(1), marked.eq(padded)]
+            m.d.sync += [
+                valid.eq(1),
+                marked.eq(padded),
+            ]
         with m.Elif(self.o.ready):
             m.d.sync += valid.eq(0)
         if self._marks:

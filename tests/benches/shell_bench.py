@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the benches of the shell share: its buses, its network with the naive model of it, and images.
 
-The folder holds network.safetensors, and stimulus.json: {"seed", "pe": PE of each layer, "cycles": cycles an image}.
+The folder holds network.safetensors, and stimulus.json: {"seed", "pe": outputs of each layer in a word, "cycles": cycles an
+image}.
 """
 
 import json
@@ -17,7 +18,7 @@ from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp, AxiStreamBus, AxiStreamFrame, AxiStreamSink, AxiStreamSource
 from cocotbext.axi.axil_channels import AxiLiteAWTransaction, AxiLiteWTransaction
 
-from bnn_hw.network import Dense
+from bnn_hw.network import Scores
 from bnn_hw.network_file import load_network
 from bnn_hw.registers import Register
 from naive import naive_class, naive_trace, naive_words
@@ -156,8 +157,8 @@ class ShellBench:
         return cycle(pattern)
 
     def record_layers(self) -> dict[str, list[int]]:
-        """Returns a list for each binary layer, to which from now on each word that its stream moves is appended."""
-        taps: dict[str, list[int]] = {layer.name: [] for layer in self.network.layers if isinstance(layer, Dense)}
+        """Returns a list for each layer but the scores, to which from now on each word that its stream moves is appended."""
+        taps: dict[str, list[int]] = {layer.name: [] for layer in self.network.layers if not isinstance(layer, Scores)}
         cocotb.start_soon(self._record(taps))
         return taps
 
@@ -174,12 +175,15 @@ class ShellBench:
                     words.append(int(payload.value))
 
     def check_layers(self, taps: dict[str, list[int]], images: Sequence[Sequence[int]]) -> None:
-        """Checks every bit of every binary layer for `images`."""
+        """Checks every bit of every layer but the scores for `images`."""
         assert len(taps) == len(self.network.layers) - 1
         traces = [naive_trace(self.network, image)[0] for image in images]
-        for layer, (name, words) in enumerate(taps.items()):
-            each = -(-len(traces[0][layer]) // self.pe[layer])
+        for layer, (step, (name, words)) in enumerate(zip(self.network.steps(), taps.items(), strict=False)):
+            channels = step.output.shape[-1]
+            each = step.output.size // channels * -(-channels // self.pe[layer])
             assert len(words) == each * len(images), f"layer {name}: {len(words)} words, expected {each * len(images)}"
             for index, trace in enumerate(traces):
-                found, due = words[index * each : (index + 1) * each], naive_words(trace[layer], 1, self.pe[layer])
+                found, due = words[index * each : (index + 1) * each], []
+                for place in range(0, len(trace[layer]), channels):
+                    due += naive_words(trace[layer][place : place + channels], 1, self.pe[layer])
                 assert found == due, f"layer {layer} ({name}), image {index}: expected {due}, got {found}"

@@ -15,7 +15,7 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.network import BinaryNetwork
-from bnn_training.recipes import Recipe, recipe_input, recipe_network
+from bnn_training.recipes import Recipe, recipe_network
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_network", "save_checkpoint"]
 
@@ -70,7 +70,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         version = description["version"]
         if version == _VERSION:
             return _read(description, tensors)
-    except (ArtefactError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is no checkpoint of this version: {error!r}; `bnn_hw train` writes one") from error
     raise ArtefactError(
         f"{path}: checkpoint version must be {_VERSION}, not {version!r}; train again, or export it with the bnn_hw that wrote it"
@@ -78,15 +78,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Checkpoint:
-    """Returns the checkpoint of a description. Raises a built-in error, or `ArtefactError`, for a field that is wrong."""
+    """Returns the checkpoint of a description. Raises `KeyError`, `TypeError` or `ValueError` where it is wrong."""
     fields = description["recipe"]
     recipe = Recipe(**{**fields, "augmentation": AffineRange(**fields["augmentation"])})
-    input_shape = tuple(description["input_shape"])
     checkpoint = Checkpoint(
-        recipe, input_shape, description["classes"], description["epoch"], description["best_validation"], tensors
+        recipe,
+        tuple(description["input_shape"]),
+        description["classes"],
+        description["epoch"],
+        description["best_validation"],
+        tensors,
     )
     _check_fields(checkpoint)
-    recipe_input(recipe, input_shape)  # which checks what the network takes
     return checkpoint
 
 
@@ -99,18 +102,24 @@ def _check_fields(checkpoint: Checkpoint) -> None:
             if not holds(getattr(owner, name)):
                 raise ValueError(f"{name} is not of its type, or out of range: {getattr(owner, name)!r}")
 
-    check(checkpoint, ("classes", "epoch"), lambda value: type(value) is int and 0 < value <= _MAX_COUNT)
-    check(recipe, ("epochs", "batch"), lambda value: type(value) is int and 0 < value <= _MAX_COUNT)
+    check(checkpoint, ("input_shape",), lambda shape: len(shape) in (1, 3) and all(map(_is_count, shape)))
+    check(checkpoint, ("classes", "epoch"), _is_count)
+    check(recipe, ("epochs", "batch"), _is_count)
     check(recipe, ("validation", "seed"), lambda value: type(value) is int and value >= 0)
     check(recipe, ("padding",), lambda value: type(value) is int and 0 <= value <= _MAX_PADDING)
     check(recipe, ("pixel_threshold",), lambda value: type(value) is int and 0 <= value <= 256)
     check(recipe, ("name", "dataset", "topology"), lambda value: isinstance(value, str))
+    check(recipe, ("input_dtype",), lambda value: value in ("bit", "uint8", "int8"))
     check(recipe, ("bfloat16",), lambda value: type(value) is bool)
     check(augmentation, ("whole_pixels", "mirror"), lambda value: type(value) is bool)
     check(augmentation, ("border",), lambda value: value in ("reflection", "zeros"))
     check(augmentation, ("rotation_degrees", "scale", "shear", "shift_pixels"), lambda value: type(value) in (int, float))
     check(recipe, ("learning_rate",), lambda value: type(value) in (int, float))
     check(checkpoint, ("best_validation",), lambda value: type(value) in (int, float))
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 < value <= _MAX_COUNT
 
 
 def load_network(checkpoint: Checkpoint) -> BinaryNetwork:
