@@ -83,7 +83,10 @@ class Simulation:
         printed = run_tool([self.folder.resolve() / "harness", *arguments], folder, folder / "harness.log")
         words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
         return Recording(
-            tuple(_tap(folder / f"tap{index}.bin", stage, len(inputs)) for index, stage in enumerate(self.plan.stages(self.network)[:-1])),
+            tuple(
+                _tap(folder / f"tap{index}.bin", stage, len(inputs))
+                for index, stage in enumerate(self.plan.stages(self.network)[:-1])
+            ),
             words[:, :-1],
             words[:, -1],
             (np.fromfile(folder / "finish.bin", "<u8"),),
