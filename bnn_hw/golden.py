@@ -8,6 +8,7 @@ every partial sum is an integer below 2**24 in float32, or below 2**53 in float6
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import numpy as np
@@ -136,7 +137,7 @@ def _sums(layer: WeightLayer, x: np.ndarray, signal: Signal) -> np.ndarray:
 def _pool(layer: MaxPool, x: np.ndarray) -> np.ndarray:
     """Returns each window's OR, or AND: [images, rows, columns, channels] bool."""
     # An AND is the OR of the complements, complemented.
-    return np.logical_or.reduce(_under_window(x ^ layer.and_channels, layer.size, layer.stride)) ^ layer.and_channels
+    return reduce(np.logical_or, _under_window(x ^ layer.and_channels, layer.size, layer.stride)) ^ layer.and_channels
 
 
 def _under_window(x: np.ndarray, size: tuple[int, int], stride: tuple[int, int]) -> list[np.ndarray]:

@@ -13,6 +13,8 @@ from bnn_hw.errors import ArtefactError
 
 __all__ = [
     "INPUT_RANGES",
+    "MAX_PADDING",
+    "MAX_WINDOW",
     "Conv",
     "Dense",
     "Input",
@@ -29,8 +31,8 @@ Dtype: TypeAlias = Literal["bit", "uint8", "int8", "int32"]
 
 INPUT_RANGES: Final[Mapping[str, tuple[int, int]]] = {"bit": (0, 1), "uint8": (0, 255), "int8": (-128, 127)}
 _LAYER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_MAX_WINDOW: Final = 1 << 10
-_MAX_PADDING: Final = 1 << 10
+MAX_WINDOW: Final = 1 << 10
+MAX_PADDING: Final = 1 << 10
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,10 @@ class Input:
     pixel_threshold: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.shape) not in (1, 3) or not all(_is_int(extent) and 0 < extent <= 1 << 20 for extent in self.shape):
-            raise ArtefactError(f"input.shape must be [features] or [rows, columns, channels], each at least 1, not {self.shape}")
+        if not any(_are_ints(self.shape, count, 1, 1 << 20) for count in (1, 3)):
+            raise ArtefactError(
+                f"input.shape must be integers [features] or [rows, columns, channels], each 1..{1 << 20}, not {self.shape!r}"
+            )
         if self.dtype not in INPUT_RANGES:
             raise ArtefactError(f"input.dtype must be one of {', '.join(INPUT_RANGES)}, not {self.dtype!r}")
         if self.pixel_threshold is not None and not (
@@ -117,9 +121,10 @@ class Conv:
         _freeze(self, "thresholds", np.int32, (outputs,))
         _check_pair(self.name, "kernel", self.kernel)
         _check_pair(self.name, "stride", self.stride)
-        if len(self.padding) != 4 or not all(_is_int(extent) and 0 <= extent <= _MAX_PADDING for extent in self.padding):
+        if not _are_ints(self.padding, 4, 0, MAX_PADDING):
             raise ArtefactError(
-                f"layer {self.name}: padding must be (above, below, left, right), each 0..{_MAX_PADDING}, not {self.padding}"
+                f"layer {self.name}: padding must be integers (above, below, left, right), each 0..{MAX_PADDING}, "
+                f"not {self.padding!r}"
             )
         if not _is_int(self.padding_value) or self.padding_value not in ((-1, 0, 1) if any(self.padding) else (0,)):
             raise ArtefactError(
@@ -195,14 +200,19 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _are_ints(values: object, count: int, least: int, most: int) -> bool:
+    """Returns whether `values` is a tuple of so many integers of that range."""
+    return isinstance(values, tuple) and len(values) == count and all(_is_int(value) and least <= value <= most for value in values)
+
+
 def _check_layer_name(name: str) -> None:
     if not isinstance(name, str) or not _LAYER_NAME.fullmatch(name):
         raise ArtefactError(f"layer name must be lower-case letters, digits and _, from a letter on, not {name!r}")
 
 
 def _check_pair(name: str, field_name: str, pair: tuple[int, int]) -> None:
-    if len(pair) != 2 or not all(_is_int(extent) and 0 < extent <= _MAX_WINDOW for extent in pair):
-        raise ArtefactError(f"layer {name}: {field_name} must be (rows, columns), each 1..{_MAX_WINDOW}, not {pair}")
+    if not _are_ints(pair, 2, 1, MAX_WINDOW):
+        raise ArtefactError(f"layer {name}: {field_name} must be integers (rows, columns), each 1..{MAX_WINDOW}, not {pair!r}")
 
 
 def _freeze_weights(layer: WeightLayer, axes: str = "outputs, inputs") -> int:

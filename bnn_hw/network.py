@@ -35,6 +35,7 @@ from bnn_hw.layers import (
 )
 
 __all__ = [  # the layers too, so that a network and its layers come from one place
+    "MAX_WEIGHT_BITS",
     "Conv",
     "Dense",
     "Input",
@@ -54,7 +55,8 @@ __all__ = [  # the layers too, so that a network and its layers come from one pl
 ]
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
-_MAX_WEIGHT_BITS: Final = 1 << 30
+MAX_WEIGHT_BITS: Final = 1 << 30
+_MAX_ELEMENTS: Final = 1 << 26
 _INT32_MAX: Final = (1 << 31) - 1
 
 
@@ -88,10 +90,14 @@ class Network:
             raise ArtefactError(f"layer names must differ, not {', '.join(names)}")
         if not self.layers or not isinstance(self.layers[-1], Scores):
             raise ArtefactError("the last layer must be of type scores")
-        if self.weight_bits > _MAX_WEIGHT_BITS:
-            raise ArtefactError(f"a network may have {_MAX_WEIGHT_BITS:,} weights at the most, not {self.weight_bits:,}")
-        for _ in self.steps():  # which checks each layer with what it takes
-            pass
+        if self.weight_bits > MAX_WEIGHT_BITS:
+            raise ArtefactError(f"a network may have {MAX_WEIGHT_BITS:,} weights at the most, not {self.weight_bits:,}")
+        for step in self.steps():  # which checks each layer with what it takes
+            if max(step.input.size, step.output.size) > _MAX_ELEMENTS:
+                raise ArtefactError(
+                    f"layer {step.layer.name}: input and output may have {_MAX_ELEMENTS:,} elements, "
+                    f"not {step.input.shape} and {step.output.shape}"
+                )
 
     def steps(self) -> Iterator[Step]:
         """Yields the layers in order, each with its input and output signal."""

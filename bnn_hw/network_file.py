@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from bnn_hw.errors import ArtefactError
+from bnn_hw.layers import MAX_WINDOW
 from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, weight_matrix
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
 
@@ -32,7 +33,6 @@ _LISTS: Final = {"kernel": 2, "size": 2, "stride": 2, "padding": 4}  # of so man
 _DIGEST: Final = "sha256"  # the tensor that holds the digest
 _MAX_FILE_BYTES: Final = 256 << 20
 _MAX_EXTENT: Final = 1 << 26
-_MAX_KERNEL: Final = 1 << 10
 
 
 def network_bytes(network: Network) -> bytes:
@@ -167,8 +167,8 @@ class _Described:
         for name, extent in self._values.items():
             if name != "padding_value" and not 0 < extent <= _MAX_EXTENT:
                 raise ArtefactError(f"{place}{name} must be in 1..{_MAX_EXTENT}, not {extent}")
-        if not all(0 < extent <= _MAX_KERNEL for extent in self._lists.get("kernel", ())):
-            raise ArtefactError(f"{place}kernel must be two integers in 1..{_MAX_KERNEL}, not {list(self._lists['kernel'])}")
+        if not all(0 < extent <= MAX_WINDOW for extent in self._lists.get("kernel", ())):
+            raise ArtefactError(f"{place}kernel must be two integers in 1..{MAX_WINDOW}, not {list(self._lists['kernel'])}")
 
     def tensors(self) -> Iterator[tuple[str, tuple[str, list[int]]]]:
         """Yields name, dtype and shape of each tensor, in the order of the digest."""

@@ -17,22 +17,13 @@ from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import Resources, stage_resources
 from bnn_hw.network import Conv, MaxPool, Network, Step, WeightLayer
-from bnn_hw.stage import Stage, divisors, engine_cycles, input_cycles, input_lanes, next_stage, stages
+from bnn_hw.stage import LayerPlan, Stage, divisors, engine_cycles, input_cycles, input_lanes, next_stage, stages
 
 __all__ = ["LayerPlan", "Plan", "find_plan", "load_plan", "plan_json"]
 
 _FORMAT: Final = "bnn_hw.plan"
 _VERSION: Final = 1
 _BUDGET: Final = 0.7  # the share of a board that a plan may fill by estimate; the rest is for the bus, DMA and routing
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """The parallelism of one layer."""
-
-    name: str
-    pe: int  # outputs a cycle
-    simd: int  # inputs a cycle
 
 
 @dataclass(frozen=True)
@@ -139,16 +130,17 @@ def load_plan(path: Path, network: Network) -> Plan:
 
 
 def plan_json(plan: Plan, network: Network) -> str:
-    """Returns the plan as JSON, with what follows from it for the reader."""
+    """Returns the plan as JSON, with what follows from it for the reader. Poolings, which have no plan, are left out."""
     layers = []
-    planned = iter(plan.layers)
     for stage in plan.stages(network):
         layer = stage.step.layer
         if isinstance(layer, MaxPool):
             continue
         layers.append(
             {
-                **vars(next(planned)),
+                "name": layer.name,
+                "pe": stage.pe,
+                "simd": stage.simd,
                 "outputs": len(layer.weights),
                 "inputs": layer.weights[0].size,
                 "cycles": stage.cycles,

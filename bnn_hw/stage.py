@@ -8,7 +8,7 @@ place, starts with a word of its own; converters make words of one width into wo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final, Protocol
+from typing import Final
 
 from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step, WeightLayer, element_bits, window_places
 
@@ -16,7 +16,7 @@ __all__ = [
     "DISTRIBUTED_BITS",
     "STREAM_BITS",
     "Conversion",
-    "Parallelism",
+    "LayerPlan",
     "Stage",
     "Window",
     "divisors",
@@ -31,14 +31,13 @@ STREAM_BITS: Final = 64  # the width of the accelerator's input stream
 DISTRIBUTED_BITS: Final = 4096  # up to here a line buffer is in LUTs, past it in block RAM, a half of which holds 18,432
 
 
-class Parallelism(Protocol):
-    """How many outputs (`pe`) and inputs (`simd`) of a layer are computed in a cycle."""
+@dataclass(frozen=True)
+class LayerPlan:
+    """The parallelism of one layer."""
 
-    @property
-    def pe(self) -> int: ...
-
-    @property
-    def simd(self) -> int: ...
+    name: str
+    pe: int  # outputs a cycle
+    simd: int  # inputs a cycle
 
 
 @dataclass(frozen=True)
@@ -87,9 +86,12 @@ class Window:
         """
         above, height, step = self.padding[0], self.kernel[0], self.stride[0]
         pace = Fraction(self.rows, self.places[0])  # rows written while the reader does a row of places
-        places = range(self.places[0])
-        lead = max(min(self.rows, max(0, place * step - above + height)) - place * pace for place in places)
-        held = max((place + 1) * pace + lead - (place * step - above) for place in places)
+        last = self.places[0] - 1
+        # Both maxima are of lines in pieces, so they lie where a piece ends: where the window enters and leaves the image.
+        enters, leaves = (above - height) // step + 1, (self.rows + above - height) // step
+        bends = {place for place in (0, enters, leaves, leaves + 1, last) if 0 <= place <= last}
+        lead = max(min(self.rows, max(0, place * step - above + height)) - place * pace for place in bends)
+        held = max((place + 1) * pace + lead - (place * step - above) for place in (0, last))
         return max(-(-held.numerator // held.denominator), height) + self.rows_past
 
     @property
@@ -154,16 +156,16 @@ def engine_cycles(layer: WeightLayer, pe: int, simd: int) -> int:
     return -(-len(layer.weights) // pe) * -(-layer.weights[0].size // simd)
 
 
-def stages(network: Network, parallelism: Sequence[Parallelism]) -> Iterator[Stage]:
-    """Yields a network's stages; `parallelism`: of each layer with weights, in order."""
-    remaining, lanes = iter(parallelism), input_lanes(network)
+def stages(network: Network, layers: Sequence[LayerPlan]) -> Iterator[Stage]:
+    """Yields a network's stages; `layers`: the plan of each layer with weights, in order."""
+    remaining, lanes = iter(layers), input_lanes(network)
     for index, step in enumerate(network.steps()):
         stage = next_stage(step, lanes, None if isinstance(step.layer, MaxPool) else next(remaining), first=index == 0)
         yield stage
         lanes = stage.pe
 
 
-def next_stage(step: Step, lanes: int, planned: Parallelism | None, *, first: bool) -> Stage:
+def next_stage(step: Step, lanes: int, planned: LayerPlan | None, *, first: bool) -> Stage:
     """Returns the stage of a layer that takes words of `lanes` elements, of images if it is the first one.
 
     A pooling works on the words that come, so `planned` is None for it.

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden vectors: inputs, and what every layer must give for them."""
 
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,14 +32,14 @@ def make_vectors(network: Network, images: np.ndarray, labels: np.ndarray | None
 
 
 def save_vectors(vectors: Vectors, network: Network, path: Path) -> None:
-    """Writes a compressed .npz: `inputs`, an array for each layer by its name, and `labels` where there are any.
+    """Writes a compressed .npz: `inputs`, ``layer.<name>`` for each layer, and `labels` where there are any.
 
     Bits are packed along the last axis, bit 0 first.
     """
     arrays = {"inputs": vectors.inputs if vectors.inputs.dtype != np.bool_ else pack_bits(vectors.inputs)}
     for layer, bits in zip(network.layers, vectors.expected.activations, strict=False):
-        arrays[layer.name] = pack_bits(bits)
-    arrays[network.layers[-1].name] = vectors.expected.scores
+        arrays[f"layer.{layer.name}"] = pack_bits(bits)
+    arrays[f"layer.{network.layers[-1].name}"] = vectors.expected.scores
     if vectors.labels is not None:
         arrays["labels"] = vectors.labels
     np.savez_compressed(path, **arrays)
@@ -51,7 +53,7 @@ def load_vectors(network: Network, path: Path) -> Vectors:
             inputs = file["inputs"]
             if network.input.dtype == "bit":
                 inputs = unpack_bits(inputs, network.input.signal.size)
-            activations = tuple(unpack_bits(file[step.layer.name], step.output.size) for step in hidden)
-            return Vectors(inputs, golden.Trace(activations, file[last.layer.name]), file.get("labels"))
-    except (OSError, ValueError, KeyError) as error:
+            activations = tuple(unpack_bits(file[f"layer.{step.layer.name}"], step.output.size) for step in hidden)
+            return Vectors(inputs, golden.Trace(activations, file[f"layer.{last.layer.name}"]), file.get("labels"))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtefactError(f"{path} does not hold the vectors of {network.name}: {error}") from error

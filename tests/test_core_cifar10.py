@@ -39,7 +39,7 @@ def _test_set() -> Any:
 
 
 def test_packaged_cifar10_has_the_accuracy_it_claims() -> None:
-    network, test = packaged_network("cifar10"), _test_set()
+    test, network = _test_set(), packaged_network("cifar10")
     accuracy = float((golden.classify(network, test.images) == test.labels).mean())
     assert accuracy == network.provenance["test_accuracy"]
     assert network.provenance["differing_decisions"] == 0

@@ -86,6 +86,11 @@ def layer_window(rows: int, kernel: int, stride: int, padding: int) -> Window:
         (layer_window(28, 1, 1, 0), (28, 28), 28 * 28, 2),
         # An image in one window: the next one comes while it is read.
         (layer_window(5, 5, 1, 0), (1, 1), 25, 10),
+        # Rows of padding below never come: the second of 5 places waits for the last row, so the start for 4 - 4/5 rows, and
+        # with the first place done that makes 4/5 more.
+        (Window(4, 4, 1, (3, 3), (1, 1), (0, 3, 0, 0)), (5, 2), 5 * 2 * 9, 4),
+        # 2/3 and 4 - 2/3 rows in the same way, and one for the row of padding between the image and the last place.
+        (Window(4, 4, 1, (3, 3), (1, 1), (0, 4, 0, 0)), (6, 2), 6 * 2 * 9, 5),
         # A window on every third row: so that the last place need not wait, the reader starts 7 - 14/3 rows after the writer;
         # when it is done with the first place, that makes 7/3 + 7/3 rows.
         (layer_window(7, 1, 3, 0), (3, 3), 49, 5),

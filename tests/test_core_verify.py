@@ -17,7 +17,7 @@ from bnn_hw.compare import check_against_golden
 from bnn_hw.errors import MismatchError, ToolError
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network
 from bnn_hw.plan import LayerPlan, Plan
-from bnn_hw.vectors import make_vectors
+from bnn_hw.vectors import load_vectors, make_vectors, save_vectors
 from bnn_hw.verify import Verification, verify_verilog
 from bnn_rtl import simulation
 from bnn_rtl.emit import emit_verilog
@@ -57,6 +57,31 @@ def test_rtl_equals_golden_and_naive_on_random_networks(network: Network, seed: 
 @settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 def test_rtl_equals_golden_and_naive_on_random_convolutions(network: Network, seed: int) -> None:
     _verify_random(network, seed)
+
+
+# Vectors.
+
+
+@pytest.mark.parametrize("dtype", ["bit", "uint8", "int8"])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_vectors_round_trip(dtype: Any, labelled: bool, tmp_path: Path) -> None:
+    """Layers of the names that the file has for other things too."""
+    shapes = [WindowShape((2, 2), (1, 1), 3, (1, 0, 0, 0)), WindowShape((2, 2), (1, 1))]
+    network = random_conv_network(Input((3, 4, 1), dtype), shapes, (5, 2), 1)
+    names = ("inputs", "labels", "file", "allow_pickle")
+    layers = tuple(replace(layer, name=name) for layer, name in zip(network.layers, names, strict=True))
+    network = Network("net", network.input, layers)
+    inputs, labels = random_inputs(network, 7, 2), np.arange(7, dtype=np.uint8)
+    vectors = make_vectors(network, inputs, labels if labelled else None)
+    save_vectors(vectors, network, tmp_path / "vectors.npz")
+    loaded = load_vectors(network, tmp_path / "vectors.npz")
+    assert loaded.inputs.dtype == inputs.dtype
+    assert np.array_equal(loaded.inputs, inputs)
+    assert np.array_equal(loaded.labels, labels) if labelled else loaded.labels is None
+    assert np.array_equal(loaded.expected.scores, vectors.expected.scores)
+    assert len(loaded.expected.activations) == 3
+    for a, b in zip(loaded.expected.activations, vectors.expected.activations, strict=True):
+        assert np.array_equal(a, b)
 
 
 # What a comparison says.

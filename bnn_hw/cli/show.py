@@ -68,15 +68,15 @@ def topology(network: Network) -> str:
     for layer in network.layers:
         match layer:
             case Conv(kernel=kernel):
-                parts.append(f"{len(layer.weights)}C{_square(kernel)}")
+                parts.append(f"{len(layer.weights)}C{_window_text(kernel)}")
             case MaxPool(size=size):
-                parts.append(f"MP{_square(size)}")
+                parts.append(f"MP{_window_text(size)}")
             case Dense() | Scores():
                 parts.append(str(len(layer.weights)))
     return "-".join(parts)
 
 
-def _square(window: tuple[int, int]) -> str:
+def _window_text(window: tuple[int, int]) -> str:
     return shape_text(window[:1] if window[0] == window[1] else window)
 
 

@@ -8,7 +8,7 @@ from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Signal, layer_sums, score_reach, weight_matrix
+from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Signal, element_bits, layer_sums, score_reach, weight_matrix
 from bnn_hw.plan import Plan
 from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
 from bnn_rtl.argmax import Argmax, result_layout
@@ -64,7 +64,7 @@ class Accelerator(Component):
         upstream = flipped(self.i)
         for stage, unit in zip(self._stages, self._units, strict=True):
             name = stage.step.layer.name
-            width = element_shape(stage.step.input).width
+            width = element_bits(stage.step.input)
             for index, conversion in enumerate(stage.conversions):
                 upstream = _append(m, f"_input{index}_{name}", upstream, _converter(width, conversion))
             if stage.window:
@@ -74,8 +74,9 @@ class Accelerator(Component):
                 pixels = WidthConverter(len(upstream.payload), area, 1, stage.simd // stage.window_lanes)
                 upstream = _append(m, f"_pixels_{name}", upstream, pixels)
             upstream = _append(m, name, upstream, unit)
-        score_shape = _score_shape(stage)
-        converter = WidthConverter(score_shape.width, self._network.classes, stage.pe, 1)
+        last = self._stages[-1]
+        score_shape = _score_shape(last)
+        converter = WidthConverter(score_shape.width, self._network.classes, last.pe, 1)
         upstream = _append(m, "_argmax_input", upstream, converter)
         m.submodules["_argmax"] = argmax = Argmax(score_shape, self._network.classes)
         m.d.comb += [
@@ -100,7 +101,7 @@ def _converter(element_bits: int, conversion: Conversion) -> WidthConverter:
 
 def _window(stage: Stage, window: Window) -> SlidingWindow:
     layer, signal = stage.step.layer, stage.step.input
-    width = element_shape(signal).width
+    width = element_bits(signal)
     if isinstance(layer, MaxPool):
         return SlidingWindow(window, stage.window_lanes, words_first=True)
     assert isinstance(layer, Conv)

@@ -55,6 +55,7 @@ class ZeroPaddedXnorPopcount(Component):
     """
 
     def __init__(self, lanes: int, pixel_lanes: int) -> None:
+        assert lanes % pixel_lanes == 0
         self.module = f"_zero_padded_xnor_popcount_{lanes}_{pixel_lanes}"
         self._pixel_lanes = pixel_lanes
         self._counts = [AdderTree(unsigned(1), pixel_lanes) for _ in range(lanes // pixel_lanes)]

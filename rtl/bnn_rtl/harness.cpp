@@ -49,9 +49,9 @@ int main(int argc, char** argv) {
     std::vector<int32_t> output;
     std::vector<uint64_t> finish;
     uint64_t unseen = 0;  // words of the layers; some may come after the last result, or for an image that never comes
-#define X(index, bytes, words)                                         \
+#define X(index, bytes, words)                                       \
     std::FILE* tap##index = open_or_exit("tap" #index ".bin", "wb"); \
-    uint64_t unseen##index = images * words;                           \
+    uint64_t unseen##index = images * words;                         \
     unseen += unseen##index;
     TAPS(X)
 #undef X
@@ -94,18 +94,24 @@ int main(int argc, char** argv) {
             }
             moved = cycle;
         }
-#define X(index, bytes, words)                                     \
-    if (top.tap##index##_fire && unseen##index > 0) {              \
-        std::fwrite(&top.tap##index##_payload, 1, bytes, tap##index); \
-        --unseen##index;                                           \
-        --unseen;                                                  \
+#define X(index, bytes, words)                                            \
+    if (top.tap##index##_fire) {                                          \
+        moved = cycle;                                                    \
+        if (unseen##index > 0) {                                          \
+            std::fwrite(&top.tap##index##_payload, 1, bytes, tap##index); \
+            --unseen##index;                                              \
+            --unseen;                                                     \
+        }                                                                 \
     }
         TAPS(X)
 #undef X
         tick(top);
         if (++cycle - moved > kStalledCycles) {
-            std::fprintf(stderr, "nothing moved for %llu cycles: %llu input words taken, %zu result words given, %llu words of layers to come\n",
-                         (unsigned long long)kStalledCycles, (unsigned long long)sent, output.size(), (unsigned long long)unseen);
+            std::fprintf(stderr,
+                         "nothing moved for %llu cycles: %llu input words taken, %zu result words given, "
+                         "%llu words of layers to come\n",
+                         (unsigned long long)kStalledCycles, (unsigned long long)sent, output.size(),
+                         (unsigned long long)unseen);
             return 1;
         }
     }

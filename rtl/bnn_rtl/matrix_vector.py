@@ -48,7 +48,7 @@ class MatrixVectorUnit(Component):
     Back-pressure: the pipeline never stops; the last word of a group is issued only when the output buffer is sure to
     have room for the result.
 
-    i : stream of words of `simd` elements, lane 0 lowest; lanes past the vector's end must be 0
+    i : stream of words of `simd` elements as `dot` takes them, lane 0 lowest; lanes past the vector's end must be 0
     o : stream of the words that `finish` makes
 
     `dot`: the dot product of `simd` lanes, of which the unit holds `pe` instances; its Verilog is emitted beside the

@@ -63,7 +63,8 @@ class SlidingWindow(Component):
         write = buffer.write_port()
         read = buffer.read_port()
 
-        # Places in the stream of words, of which the lowest bits are the address, wide enough to tell before from after.
+        # Places in the stream of words, of which the lowest bits are the address, wide enough to tell before from after: the
+        # buffer is deeper than the padding above and `rows_past` together, so none is further from another than this.
         bits = (2 * (depth + max(self._loops[0].words, line * (window.rows + 1)))).bit_length() + 1
         written = Signal(bits)
         reading = Signal(bits, init=-(window.padding[0] * line + window.padding[2] * window.words) % (1 << bits))

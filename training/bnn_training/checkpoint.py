@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bnn_hw.errors import ArtefactError
+from bnn_hw.layers import MAX_PADDING
 from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.network import BinaryNetwork
@@ -21,7 +22,6 @@ __all__ = ["Checkpoint", "load_checkpoint", "load_network", "save_checkpoint"]
 
 _VERSION: Final = 2
 _MAX_COUNT: Final = 1 << 20
-_MAX_PADDING: Final = 1 << 10  # as in a convolution of the integer network
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ def _check_fields(checkpoint: Checkpoint) -> None:
     check(checkpoint, ("classes", "epoch"), _is_count)
     check(recipe, ("epochs", "batch"), _is_count)
     check(recipe, ("validation", "seed"), lambda value: type(value) is int and value >= 0)
-    check(recipe, ("padding",), lambda value: type(value) is int and 0 <= value <= _MAX_PADDING)
+    check(recipe, ("padding",), lambda value: type(value) is int and 0 <= value <= MAX_PADDING)
     check(recipe, ("pixel_threshold",), lambda value: type(value) is int and 0 <= value <= 256)
     check(recipe, ("name", "dataset", "topology"), lambda value: isinstance(value, str))
     check(recipe, ("input_dtype",), lambda value: value in ("bit", "uint8", "int8"))

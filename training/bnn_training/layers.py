@@ -89,7 +89,10 @@ class BinaryConv2d(_BinaryWeights):
         self.stride, self.padding, self.padding_value = stride, padding, padding_value
 
     def products(self, x: torch.Tensor) -> torch.Tensor:
-        """Returns ``sign(W) * x``, without the bias: [batch, outputs, rows', columns'], in a training step in `product_dtype`."""
+        """Returns ``sign(W) * x``, without the bias: [batch, outputs, rows', columns'].
+
+        In a training step it stays in `product_dtype`, so that pooling and batch norm move half the bytes.
+        """
         x, weight = self.operands(x)
         padding = self.padding
         if padding and self.padding_value:  # a convolution's own padding is 0

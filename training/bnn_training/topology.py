@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from bnn_hw.errors import ArtefactError
+from bnn_hw.network import MAX_WEIGHT_BITS
 from bnn_training.layers import BinaryConv2d, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
 
@@ -16,7 +17,6 @@ __all__ = ["build_network"]
 
 _LAYER: Final = re.compile(r"(?P<outputs>[1-9]\d{0,5})(?:C(?P<kernel>[1-9]\d?))?|MP(?P<pool>[2-9])", re.ASCII)
 _EPSILON: Final = 1e-4  # of batch norm, as in the BNN authors' code
-_MAX_WEIGHTS: Final = 1 << 30  # of a layer; the integer network takes no more
 
 
 def build_network(
@@ -94,8 +94,8 @@ def _add_dense(
 
 
 def _check_weights(count: int, where: str) -> None:
-    if count > _MAX_WEIGHTS:
-        raise ArtefactError(f"{where}: a layer may have {_MAX_WEIGHTS:,} weights at the most, not {count:,}")
+    if count > MAX_WEIGHT_BITS:
+        raise ArtefactError(f"{where}: a layer may have {MAX_WEIGHT_BITS:,} weights at the most, not {count:,}")
 
 
 def _text(shape: tuple[int, ...]) -> str:
