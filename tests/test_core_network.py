@@ -65,18 +65,18 @@ def int32(*values: int) -> np.ndarray:
     return np.array(values, np.int32)
 
 
-INPUT_SHAPE = r"^input\.shape must be \[features\] or \[rows, columns, channels\], each at least 1, not "
+INPUT_SHAPE = r"^input\.shape must be integers \[features\] or \[rows, columns, channels\], each 1\.\.1048576, not "
 PIXEL = r"^input\.pixel_threshold must be 0\.\.256 and goes with dtype bit, not "
 LAYER_NAME = r"^layer name must be lower-case letters, digits and _, from a letter on, not "
 NETWORK_NAME = r"^network name must be lower-case letters, digits, - and _, from a letter on, not "
 WEIGHTS_ARRAY = r"^layer fc1: weights must be an array \[outputs, inputs\], each at least 1$"
 NO_SCORES = r"^the last layer must be of type scores$"
 CONV_WEIGHTS = r"^layer conv1: weights must be an array \[outputs, rows, columns, channels\], each at least 1$"
-KERNEL = r"^layer conv1: kernel must be \(rows, columns\), each 1\.\.1024, not "
-CONV_STRIDE = r"^layer conv1: stride must be \(rows, columns\), each 1\.\.1024, not "
-PADDING = r"^layer conv1: padding must be \(above, below, left, right\), each 0\.\.1024, not "
+KERNEL = r"^layer conv1: kernel must be integers \(rows, columns\), each 1\.\.1024, not "
+CONV_STRIDE = r"^layer conv1: stride must be integers \(rows, columns\), each 1\.\.1024, not "
+PADDING = r"^layer conv1: padding must be integers \(above, below, left, right\), each 0\.\.1024, not "
 PADDING_VALUE = r"^layer conv1: padding_value must be -1, 0 or 1, and 0 without padding, not "
-POOL = r"^layer pool1: (size|stride) must be \(rows, columns\), each 1\.\.1024, not "
+POOL = r"^layer pool1: (size|stride) must be integers \(rows, columns\), each 1\.\.1024, not "
 AND_CHANNELS = r"^layer pool1: and_channels must be an array \[channels\], at least 1$"
 BEFORE = r", but what comes before gives "
 TOO_FAR = r"past int32; make both smaller by the same factor in every class$"
@@ -86,6 +86,8 @@ RULES: dict[str, tuple[Callable[[], Any], str]] = {
     "shape of two dimensions": (lambda: Input((2, 3), "bit"), INPUT_SHAPE + r"\(2, 3\)$"),
     "shape with 0": (lambda: Input((0,), "bit"), INPUT_SHAPE + r"\(0,\)$"),
     "shape below 0": (lambda: Input((2, -2, 1), "bit"), INPUT_SHAPE + r"\(2, -2, 1\)$"),
+    "shape of one number": (lambda: Input(28, "bit"), INPUT_SHAPE + "28$"),  # type: ignore[arg-type]
+    "shape of a list": (lambda: Input([28], "bit"), INPUT_SHAPE + r"\[28\]$"),  # type: ignore[arg-type]
     "shape of a boolean": (lambda: Input((True,), "bit"), INPUT_SHAPE + r"\(True,\)$"),
     "shape of a float": (lambda: Input((2.0,), "bit"), INPUT_SHAPE + r"\(2\.0,\)$"),  # type: ignore[arg-type]
     "shape too wide": (lambda: Input(((1 << 20) + 1,), "bit"), INPUT_SHAPE + r"\(1048577,\)$"),
@@ -201,6 +203,9 @@ RULES: dict[str, tuple[Callable[[], Any], str]] = {
     "stride 0": (lambda: conv(stride=(1, 0)), CONV_STRIDE + r"\(1, 0\)$"),
     "stride too long": (lambda: conv(stride=(1025, 1)), CONV_STRIDE + r"\(1025, 1\)$"),
     "stride of one number": (lambda: conv(stride=(1,)), CONV_STRIDE + r"\(1,\)$"),  # type: ignore[arg-type]
+    "stride not a pair": (lambda: conv(stride=2), CONV_STRIDE + "2$"),  # type: ignore[arg-type]
+    "stride a list": (lambda: conv(stride=[1, 1]), CONV_STRIDE + r"\[1, 1\]$"),  # type: ignore[arg-type]
+    "padding not four": (lambda: conv(padding=1), PADDING + "1$"),  # type: ignore[arg-type]
     "stride a boolean": (lambda: conv(stride=(True, 1)), CONV_STRIDE + r"\(True, 1\)$"),
     "padding below 0": (lambda: conv(padding=(0, -1, 0, 0)), PADDING + r"\(0, -1, 0, 0\)$"),
     "padding too wide": (lambda: conv(padding=(0, 0, 0, 1025)), PADDING + r"\(0, 0, 0, 1025\)$"),
@@ -315,8 +320,14 @@ def test_broken_rule(rule: str) -> None:
 
 
 def test_too_many_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnn_hw.network._MAX_WEIGHT_BITS", 9)
+    monkeypatch.setattr("bnn_hw.network.MAX_WEIGHT_BITS", 9)
     with pytest.raises(ArtefactError, match=r"^a network may have 9 weights at the most, not 10$"):
+        network()
+
+
+def test_too_large_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnn_hw.network._MAX_ELEMENTS", 2)
+    with pytest.raises(ArtefactError, match=r"^layer fc1: input and output may have 2 elements, not \(3,\) and \("):
         network()
 
 

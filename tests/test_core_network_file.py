@@ -546,7 +546,7 @@ def change(path: str, value: object) -> Callable[[Any], None]:
 
 
 INT, LARGE = "must be an integer, not", 10**30
-SHAPE = r"input\.shape must be \[features\] or \[rows, columns, channels\], each at least 1, not"
+SHAPE = r"input\.shape must be integers \[features\] or \[rows, columns, channels\], each 1\.\.1048576, not"
 WRONG_FIELDS: list[tuple[str, object, str]] = [
     ("version", 3, "version must be 1 or 2, not 3; this bnn_hw reads no other"),
     ("version", 0, "version must be 1 or 2, not 0; this bnn_hw reads no other"),
@@ -623,7 +623,7 @@ def list_of(count: int) -> str:
 
 
 KERNEL = r"layers\[0\]\.kernel must be two integers in 1\.\.1024, not"
-PAIR = r"must be \(rows, columns\), each 1\.\.1024, not"
+PAIR = r"must be integers \(rows, columns\), each 1\.\.1024, not"
 CHANNELS = r"a window of {0} channels takes \[rows, columns, {0}\], but what comes before gives"
 WRONG_WINDOWS: list[tuple[str, object, str]] = [
     ("version", 1, r"layers\[0\]\.type must be one of dense, scores in version 1, not 'conv'"),

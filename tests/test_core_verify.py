@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bnn_hw import golden
 from bnn_hw.compare import check_against_golden
-from bnn_hw.errors import MismatchError, ToolError
+from bnn_hw.errors import ArtefactError, MismatchError, ToolError
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.vectors import load_vectors, make_vectors, save_vectors
@@ -82,6 +82,14 @@ def test_vectors_round_trip(dtype: Any, labelled: bool, tmp_path: Path) -> None:
     assert len(loaded.expected.activations) == 3
     for a, b in zip(loaded.expected.activations, vectors.expected.activations, strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 no more"])
+def test_damaged_vectors_are_refused_by_name(content: bytes, tmp_path: Path) -> None:
+    network = random_conv_network(Input((3, 4, 1), "bit"), [WindowShape((2, 2), (1, 1), 3)], (2,), 1)
+    (tmp_path / "vectors.npz").write_bytes(content)
+    with pytest.raises(ArtefactError, match=r"vectors\.npz does not hold the vectors of "):
+        load_vectors(network, tmp_path / "vectors.npz")
 
 
 # What a comparison says.
