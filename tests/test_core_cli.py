@@ -29,7 +29,7 @@ from bnn_hw.verify import Verification
 from bnn_training.recipes import RECIPES
 from strategies import random_network
 
-_ACCURACY = {"mnist-tiny": 0.945, "mnist-small": 0.982, "mnist": 0.99}
+_ACCURACY = {"mnist-tiny": 0.945, "mnist-small": 0.982, "mnist": 0.99, "cifar10": 0.801}
 
 
 def _run(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -88,21 +88,23 @@ def test_networks_in_the_papers_notation() -> None:
 
 def test_models_lists_the_packaged_networks_with_their_accuracy() -> None:
     rows = json.loads(_run("models", "--json").stdout)
-    assert [row["name"] for row in rows] == ["mnist-tiny", "mnist-small", "mnist"]
+    assert [row["name"] for row in rows] == ["mnist-tiny", "mnist-small", "cifar10", "mnist"]  # the smallest file first
     for row in rows:
         assert row["test_accuracy"] >= _ACCURACY[row["name"]]
         assert row["licence"] == "Apache-2.0"
-        assert row["input"] == "bit"
-    assert [row["layers"] for row in rows] == [f"784-{width}-{width}-{width}-10" for width in (64, 256, 1024)]
+    cnv = "32x32x3-64C3-64C3-MP2-128C3-128C3-MP2-256C3-256C3-512-512-10"
+    tiny, small, large = (f"784-{width}-{width}-{width}-10" for width in (64, 256, 1024))
+    assert [(row["layers"], row["input"]) for row in rows] == [(tiny, "bit"), (small, "bit"), (cnv, "int8"), (large, "bit")]
     shown = _run("models").stdout
     assert re.search(r"mnist +│ 784-1024-1024-1024-10 +│ bit +│ +99\.16 % │ +2,910,208 │", shown), shown
 
 
 @pytest.mark.parametrize("name", packaged_models())
 def test_packaged_network_classifies_the_packaged_images(name: str) -> None:
-    images = packaged_test_images("mnist")
+    dataset, shape = ("cifar10", (16, 32, 32, 3)) if name == "cifar10" else ("mnist", (256, 28, 28, 1))
+    images = packaged_test_images(dataset)
     assert images is not None
-    assert images.images.shape == (256, 28, 28, 1)
+    assert images.images.shape == shape
     result = json.loads(_run("infer", "--model", name, "--json").stdout)
     assert result["classes"] == golden.classify(packaged_network(name), images.images).tolist()
     assert result["accuracy"] > 0.9
@@ -133,6 +135,7 @@ def test_infer_takes_images_in_colour_and_names_both_shapes_where_they_differ(tm
     for shape in ((7, 32, 32, 1), (7, 32, 32), (7, 28, 32, 3), (7, 3, 32, 32), (32, 32, 3)):
         np.save(tmp_path / "images.npy", np.zeros(shape, np.uint8))
         _refused(2, rf"images must be \[images, 32, 32, 3\], not \[{', '.join(map(str, shape))}\]$", *command)
+    save_network(replace(network, provenance={}), tmp_path / "n.safetensors")
     _refused(2, r"no test images are packaged for colours; name a file with --images$", *command[:3])
 
 
@@ -236,7 +239,7 @@ def test_train_says_which_files_it_lacks(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
-    known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, mnist, not 'lenet'$"
+    known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, cifar10, mnist, not 'lenet'$"
     _refused(2, known, "build", "--model", "lenet")
     _refused(2, r"board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$", "build", "--model", "mnist-tiny", "--board", "pynqz2")
     _refused(1, r"--plan and --fps exclude each other", "build", "--model", "mnist-tiny", "--plan", "x", "--fps", "5")
