@@ -20,7 +20,7 @@ BITS = 8
 
 
 class BitPlanes(Component):
-    """``o = sum over planes n of 2**n * popcount(xnor(x_n, w))`` (Hubara et al. 2016, section 3.4), all planes in a cycle."""
+    """``o = sum over planes n of 2**n * popcount(xnor(x_n, w))`` (Hubara et al. 2016, "First Layer"), all planes in a cycle."""
 
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
