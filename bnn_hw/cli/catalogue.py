@@ -34,18 +34,9 @@ def models(as_json: bool) -> None:
         print_json(rows)
         return
     shown = [
-        (
-            row["name"],
-            row["layers"],
-            row["input"],
-            percent(row["test_accuracy"]),
-            f"{row['weight_bits']:,}",
-            f"{row['file_bytes']:,}",
-            row["licence"],
-        )
-        for row in rows
+        (row["name"], row["layers"], row["input"], percent(row["test_accuracy"]), f"{row['weight_bits']:,}") for row in rows
     ]
-    table("packaged networks", ("model", "layers", "input", "test accuracy", "weight bits", "file bytes", "licence"), shown)
+    table(f"packaged networks, {_MODEL_LICENCE}", ("model", "layers", "input", "test accuracy", "weight bits"), shown)
 
 
 def _describe(network: Network) -> dict[str, Any]:
