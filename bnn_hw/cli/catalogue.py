@@ -33,9 +33,7 @@ def models(as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    shown = [
-        (row["name"], row["layers"], row["input"], percent(row["test_accuracy"]), f"{row['weight_bits']:,}") for row in rows
-    ]
+    shown = [(row["name"], row["layers"], row["input"], percent(row["test_accuracy"]), f"{row['weight_bits']:,}") for row in rows]
     table(f"packaged networks, {_MODEL_LICENCE}", ("model", "layers", "input", "test accuracy", "weight bits"), shown)
 
 
