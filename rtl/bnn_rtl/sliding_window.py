@@ -89,22 +89,32 @@ class SlidingWindow(Component):
         m.d.sync += written.eq(written + do_write)
 
         image = _Loop(1, window.rows * line, 0, 0)
-        padded = Signal()
-        if self._pads:
-            row = Signal(range(-window.padding[0], window.rows + window.padding[1] + 1), init=-window.padding[0])
-            column = Signal(range(-window.padding[2], window.columns + window.padding[3] + 1), init=-window.padding[2])
-            m.d.comb += padded.eq((row < 0) | (row >= window.rows) | (column < 0) | (column >= window.columns))
         with m.If(do_read):
             m.d.sync += reading.eq(reading + self._step(last_turn, image, "words"))
-            if self._pads:
-                m.d.sync += [
-                    row.eq(row + self._step(last_turn, image, "rows")),
-                    column.eq(column + self._step(last_turn, image, "columns")),
-                ]
             with m.If(Cat(last_turn[1:]).all()):  # a row of places is done
                 places = self._loops[0]
                 m.d.sync += kept.eq(kept + Mux(last_turn[0], image.words - (places.count - 1) * places.words, places.words))
+        padded = self._past_image(m, do_read, last_turn, image) if self._pads else Signal()
+        self._give(m, do_read, padded, present, read.data)
+        return m
 
+    def _past_image(self, m: Module, do_read: Signal, last_turn: list[Signal], image: _Loop) -> Signal:
+        """Returns whether the next word lies in the padding."""
+        above, below, left, right = self._window.padding
+        rows, columns = self._window.rows, self._window.columns
+        row = Signal(range(-above, rows + below + 1), init=-above)
+        column = Signal(range(-left, columns + right + 1), init=-left)
+        padded = Signal()
+        m.d.comb += padded.eq((row < 0) | (row >= rows) | (column < 0) | (column >= columns))
+        with m.If(do_read):
+            m.d.sync += [
+                row.eq(row + self._step(last_turn, image, "rows")),
+                column.eq(column + self._step(last_turn, image, "columns")),
+            ]
+        return padded
+
+    def _give(self, m: Module, do_read: Signal, padded: Signal, present: Signal, word: Value) -> None:
+        """Reads when a word is there to be read and given, and gives the `word` that was read, or what pads."""
         valid = Signal()
         marked = Signal()
         m.d.comb += [
@@ -119,12 +129,11 @@ class SlidingWindow(Component):
         with m.Elif(self.o.ready):
             m.d.sync += valid.eq(0)
         if self._marks:
-            m.d.comb += self.o.payload.eq(Cat(read.data, marked))
+            m.d.comb += self.o.payload.eq(Cat(word, marked))
         elif self._pads:
-            m.d.comb += self.o.payload.eq(Mux(marked, Const(self._padding, self._width), read.data))
+            m.d.comb += self.o.payload.eq(Mux(marked, Const(self._padding, self._width), word))
         else:
-            m.d.comb += self.o.payload.eq(read.data)
-        return m
+            m.d.comb += self.o.payload.eq(word)
 
     def _count(self, m: Module, do_read: Signal) -> list[Signal]:
         """Counts the loops' turns; returns for each loop, outermost first, whether it is in its last turn."""
