@@ -22,15 +22,15 @@ class Resources:
     """An amount of an FPGA's cells; BRAM36 in halves."""
 
     luts: int
-    bram36: float
+    block_rams: float
     dsps: int
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(self.luts + other.luts, self.bram36 + other.bram36, self.dsps + other.dsps)
+        return Resources(self.luts + other.luts, self.block_rams + other.block_rams, self.dsps + other.dsps)
 
     def fits(self, board: Board, share: float) -> bool:
         """Returns whether that share of the board holds it."""
-        return self.luts <= share * board.luts and self.bram36 <= share * board.bram36 and self.dsps <= share * board.dsps
+        return self.luts <= share * board.luts and self.block_rams <= share * board.block_rams and self.dsps <= share * board.dsps
 
 
 def stage_resources(stage: Stage) -> Resources:

@@ -105,7 +105,7 @@ def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
 def _need(plan: Plan, network: Network, board: Board) -> str:
     """Returns what a plan needs beside what the board has, and which layer takes most of what is short."""
     need = plan.resources(network)
-    kinds = {"LUT": "luts", "BRAM36": "bram36", "DSP": "dsps"}
+    kinds = {"LUT": "luts", "BRAM36": "block_rams", "DSP": "dsps"}
     amounts = [f"about {getattr(need, field):,g} {kind} of {getattr(board, field):,}" for kind, field in kinds.items()]
     short = max(kinds.values(), key=lambda field: getattr(need, field) / getattr(board, field))
     most = max(plan.stages(network), key=lambda stage: getattr(stage_resources(stage), short))
@@ -214,7 +214,7 @@ def _cheapest_stage(step: Step, poolings: Iterable[Step], cycles: int, lanes: in
 
     def cost(candidate: tuple[Stage, LayerPlan]) -> tuple[bool, float, float, int]:
         resources = stage_resources(candidate[0])
-        return candidate[0].cycles > cycles, resources.luts, resources.bram36, candidate[0].pe
+        return candidate[0].cycles > cycles, resources.luts, resources.block_rams, candidate[0].pe
 
     return min(candidates, key=cost)
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from bnn_hw.boards import BOARDS, Board, find_board
 from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import Resources, stage_resources
+from bnn_hw.family import SERIES_7
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores, Step
 from bnn_hw.plan import LayerPlan, Plan, find_plan, load_plan, plan_json
 from bnn_hw.stage import STREAM_BITS, Stage, input_cycles
@@ -25,7 +26,7 @@ PLAN = Plan((LayerPlan("fc1", 8, 64), LayerPlan("fc2", 5, 7), LayerPlan("scores"
 CONV_SHAPES = (WindowShape((3, 3), (1, 1), 6, (1, 1, 1, 1)), WindowShape((2, 2), (2, 2)), WindowShape((2, 2), (1, 1), 10))
 CONV_NETWORK = random_conv_network(Input((8, 8, 3), "int8"), CONV_SHAPES, (7, 5), 1)
 CONV_PLAN = Plan((LayerPlan("conv1", 3, 3), LayerPlan("conv3", 4, 12), LayerPlan("fc1", 2, 30), LayerPlan("scores", 5, 1)))
-ENDLESS = Board("endless", "part", 100, luts=10**9, bram36=10**9, dsps=10**9)
+ENDLESS = Board("endless", "part", SERIES_7, 100, luts=10**9, block_rams=10**9, dsps=10**9)
 PYNQ = BOARDS["pynq-z2"]
 
 
@@ -127,13 +128,13 @@ def found_plan_is_about_the_fastest(network: Network, board: Board) -> None:
 @given(network=networks())
 def test_found_plan_is_about_the_fastest(network: Network) -> None:
     """A plan for a twentieth fewer cycles, if there is one, has no room on the board."""
-    found_plan_is_about_the_fastest(network, Board("small", "part", 100, luts=20_000, bram36=60, dsps=400))
+    found_plan_is_about_the_fastest(network, Board("small", "part", SERIES_7, 100, luts=20_000, block_rams=60, dsps=400))
 
 
 @settings(deadline=None, max_examples=30)
 @given(network=conv_networks())
 def test_found_plan_of_convolutions_is_about_the_fastest(network: Network) -> None:
-    found_plan_is_about_the_fastest(network, Board("small", "part", 100, luts=3000, bram36=60, dsps=400))
+    found_plan_is_about_the_fastest(network, Board("small", "part", SERIES_7, 100, luts=3000, block_rams=60, dsps=400))
 
 
 def naive_fastest(network: Network) -> int:
@@ -273,9 +274,9 @@ def test_a_network_that_a_board_has_no_room_for() -> None:
 def test_resources_add_up_and_fit() -> None:
     total = Resources(1, 0.5, 3) + Resources(10, 20, 30)
     assert total == Resources(11, 20.5, 33)
-    assert total.fits(Board("b", "p", 1, luts=22, bram36=41, dsps=66), 0.5)
-    for luts, bram36, dsps in ((21, 41, 66), (22, 40, 66), (22, 41, 65)):
-        assert not total.fits(Board("b", "p", 1, luts, bram36, dsps), 0.5)
+    assert total.fits(Board("b", "p", SERIES_7, 1, luts=22, block_rams=41, dsps=66), 0.5)
+    for luts, block_rams, dsps in ((21, 41, 66), (22, 40, 66), (22, 41, 65)):
+        assert not total.fits(Board("b", "p", SERIES_7, 1, luts, block_rams, dsps), 0.5)
 
 
 def test_boards() -> None:

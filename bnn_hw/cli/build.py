@@ -86,7 +86,7 @@ def _show(result: BuildResult) -> None:
         "accuracy": f"{percent(network.provenance.get('test_accuracy'))} of test set, {percent(result.vector_accuracy)} of vectors",
         "speed": f"{manifest.cycles_per_image:,} cycles an image: {images_per_s:,.0f} images/s at {manifest.clock_mhz} MHz",
         "weights": f"{network.weight_bits:,} bits",
-        "estimate": f"{resources.luts:,} LUT, {resources.bram36:g} BRAM36, {resources.dsps} DSP",
+        "estimate": f"{resources.luts:,} LUT, {resources.block_rams:g} BRAM36, {resources.dsps} DSP",
         "verified": f"{verification.images} images, every layer's bits and every score equal; "
         f"{_cycles(verification)} cycles an image measured"
         if verification

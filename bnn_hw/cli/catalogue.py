@@ -56,8 +56,11 @@ def boards(as_json: bool) -> None:
     if as_json:
         print_json([asdict(board) for board in BOARDS.values()])
         return
-    rows = [(board.name, board.part, board.clock_mhz, f"{board.luts:,}", board.bram36, board.dsps) for board in BOARDS.values()]
-    table("boards", ("board", "part", "MHz", "LUT", "BRAM36", "DSP"), rows)
+    rows = [
+        (board.name, board.part, board.clock_mhz, f"{board.luts:,}", f"{board.block_rams} {board.family.block_ram}", board.dsps)
+        for board in BOARDS.values()
+    ]
+    table("boards", ("board", "part", "MHz", "LUT", "block RAM", "DSP"), rows)
 
 
 @click.command()

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The FPGA families: what their cells hold, and what yosys calls them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["ECP5", "GOWIN", "ICE40", "SERIES_7", "ULTRASCALE_PLUS", "Family"]
+
+_18_KBIT: Final = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
+_4_KBIT: Final = ((256, 16), (512, 8), (1024, 4), (2048, 2))
+
+
+@dataclass(frozen=True)
+class Family:
+    """An FPGA family. Figures are of the makers' data sheets: AMD UG473, UG474, UG573, UG574; Lattice FPGA-TN-02204,
+    FPGA-TN-02002; Gowin UG285.
+    """
+
+    name: str  # as yosys has it
+    lut_inputs: int
+    block_ram: str  # what a block RAM is called
+    block_ram_forms: tuple[tuple[int, int], ...]  # (words, bits) that a block RAM takes, or one of its parts
+    block_ram_parts: int  # the parts of such a form that a block RAM has
+    lut_ram: bool  # whether LUTs can be written to
+
+
+SERIES_7: Final = Family("xc7", 6, "BRAM36", _18_KBIT, block_ram_parts=2, lut_ram=True)
+ULTRASCALE_PLUS: Final = Family("xcup", 6, "BRAM36", _18_KBIT, block_ram_parts=2, lut_ram=True)
+ECP5: Final = Family("ecp5", 4, "DP16KD", _18_KBIT, block_ram_parts=1, lut_ram=True)
+ICE40: Final = Family("ice40", 4, "SB_RAM40_4K", _4_KBIT, block_ram_parts=1, lut_ram=False)
+GOWIN: Final = Family("gowin", 4, "BSRAM", _18_KBIT, block_ram_parts=1, lut_ram=True)
