@@ -83,7 +83,7 @@ def _make(
     on_step("Verilog")
     top = network.name.replace("-", "_")
     shell = Shell(network, plan)
-    verilog = emit_verilog(shell, top, shell.dots)
+    verilog = emit_verilog(shell, top, shell.parts)
     (folder / "rtl").mkdir()
     (folder / "rtl" / f"{top}.v").write_text(verilog)
 

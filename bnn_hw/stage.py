@@ -38,6 +38,7 @@ class LayerPlan:
     name: str
     pe: int  # outputs a cycle
     simd: int  # inputs a cycle
+    lut_bits: int = 0  # of the pe*simd weights of a cycle, those that are held in look-up tables, not in block RAM
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ class Stage:
     simd: int
     pe: int
     conversions: tuple[Conversion, ...]
+    lut_bits: int = 0  # of the weights of a cycle
 
     @property
     def window(self) -> Window | None:
@@ -176,8 +178,10 @@ def next_stage(step: Step, lanes: int, planned: LayerPlan | None, *, first: bool
         width = max(divisor for divisor in divisors(step.input.shape[-1]) if divisor <= lanes) if first else lanes
         return Stage(step, width, width, _conversions(vector, vector, lanes, width))
     if isinstance(step.layer, Conv):
-        return Stage(step, planned.simd, planned.pe, _conversions(vector, vector, lanes, min(planned.simd, step.input.shape[2])))
-    return Stage(step, planned.simd, planned.pe, _conversions(vector, step.input.size, lanes, planned.simd))
+        conversions = _conversions(vector, vector, lanes, min(planned.simd, step.input.shape[2]))
+    else:
+        conversions = _conversions(vector, step.input.size, lanes, planned.simd)
+    return Stage(step, planned.simd, planned.pe, conversions, planned.lut_bits)
 
 
 def input_lanes(network: Network) -> int:

@@ -28,7 +28,7 @@ from strategies import WindowShape, conv_networks, networks, random_conv_network
 
 def _emit(network: Network, plan: Plan) -> str:
     shell = Shell(network, plan)
-    return emit_verilog(shell, "dut", shell.dots)
+    return emit_verilog(shell, "dut", shell.parts)
 
 
 def _verify(network: Network, plan: Plan, inputs: np.ndarray, verilog: str | None = None, **options: Any) -> Verification:

@@ -134,7 +134,7 @@ def _case(name: str, seed: int) -> tuple[Network, Plan]:
 
 def _simulation(network: Network, plan: Plan, folder: Path) -> Simulation:
     shell = Shell(network, plan)
-    return compile_simulation(emit_verilog(shell, "dut", shell.dots), "dut", network, plan, folder)
+    return compile_simulation(emit_verilog(shell, "dut", shell.parts), "dut", network, plan, folder)
 
 
 def _check(simulation: Simulation, inputs: np.ndarray, seed: int) -> list[int]:

@@ -63,7 +63,7 @@ class _Case:
     latency: int
 
 
-def _make(case: tuple[str, int, int, int, int, str], draw: random.Random) -> _Case:
+def _make(name: str, case: tuple[str, int, int, int, int, str], draw: random.Random) -> _Case:
     dtype, inputs, outputs, pe, simd, finish = case
     element, low, high = _ELEMENTS[dtype]
     weights = [[draw.getrandbits(1) for _ in range(inputs)] for _ in range(outputs)]
@@ -83,8 +83,9 @@ def _make(case: tuple[str, int, int, int, int, str], draw: random.Random) -> _Ca
     else:
         results = [[constants[0][n] * total + constants[1][n] for n, total in enumerate(row)] for row in sums]
     memory = weight_words(np.array(weights, bool), pe, simd)
+    lut_bits = draw.choice((0, pe * simd, draw.randint(0, pe * simd)))
     return _Case(
-        MatrixVectorUnit(dot, memory, inputs=inputs, outputs=outputs, pe=pe, finish=made),
+        MatrixVectorUnit(name, dot, memory, inputs=inputs, outputs=outputs, pe=pe, finish=made, lut_bits=lut_bits),
         [word for x, zero in zip(vectors, zeros, strict=True) for word in _words(dtype, x, zero, simd)],
         [word for row in results for word in naive_words(row, width, pe)],
         -(-inputs // simd),
@@ -129,7 +130,8 @@ def _finish(
         always = 0 if dtype in ("bit", "zeros") else -256 * inputs
         if outputs > 1:
             thresholds[0], thresholds[-1] = always, never
-        return ThresholdCompare(sum_shape, _groups(thresholds, pe, never)), [thresholds], 1
+        reach = always - never, never - always
+        return ThresholdCompare(_groups(thresholds, pe, never), reach), [thresholds], 1
     scale = [draw.randint(-99, 99) for _ in range(outputs)]
     offset = [draw.randint(-9999, 9999) for _ in range(outputs)]
     made = ScaleOffset(sum_shape, signed(_SCORE_BITS), _groups(scale, pe, 0), _groups(offset, pe, 0))
@@ -146,7 +148,8 @@ def test_results_interval_and_latency(simulator: str, tmp_path: Path) -> None:
     """Every result is right, whatever stalls; when nothing does, a vector takes NF * SF cycles and the latency is as stated."""
     seed = fresh_seed()
     draw = random.Random(seed)
-    cases = {"{}_{}_{}_{}_{}_{}".format(*case): _make(case, draw) for case in _CASES}
+    names = {"{}_{}_{}_{}_{}_{}".format(*case): case for case in _CASES}
+    cases = {name: _make(name, case, draw) for name, case in names.items()}
     recorded = run_streams(
         {name: case.unit for name, case in cases.items()},
         {name: case.words for name, case in cases.items()},
@@ -154,7 +157,7 @@ def test_results_interval_and_latency(simulator: str, tmp_path: Path) -> None:
         simulator,
         tmp_path,
         seed,
-        dots=[case.unit.dot for case in cases.values()],
+        dots=[part for case in cases.values() for part in case.unit.parts],
     )
     for name, case in cases.items():
         taken, given = recorded[name]["taken"], recorded[name]["given"]

@@ -95,7 +95,7 @@ def test_shell(name: str, simulator: str, tmp_path: Path) -> None:
     shell = Shell(network, plan)
     stimulus = {"seed": seed, "pe": [stage.pe for stage in plan.stages(network)], "cycles": plan.cycles(network)}
     benches = ["shell_streams", "shell_registers", "shell_faults"]
-    run_bench(shell, benches, simulator, tmp_path, stimulus, dots=shell.dots)
+    run_bench(shell, benches, simulator, tmp_path, stimulus, dots=shell.parts)
 
 
 def test_many_small_images_in_flight_never_stop_the_input(tmp_path: Path) -> None:
@@ -107,6 +107,6 @@ def test_many_small_images_in_flight_never_stop_the_input(tmp_path: Path) -> Non
     plan = _plan(network, ((4, 4), (3, 4), *[(3, 3)] * 5, (2, 3)))
     assert plan.cycles(network) == 4
     shell = Shell(network, plan)
-    simulation = compile_simulation(emit_verilog(shell, "dut", shell.dots), "dut", network, plan, tmp_path)
+    simulation = compile_simulation(emit_verilog(shell, "dut", shell.parts), "dut", network, plan, tmp_path)
     (finished,) = simulation.run(random_inputs(network, 400, seed)).finish_cycles
     assert set(np.diff(finished)) == {4}

@@ -14,6 +14,7 @@ from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
 from bnn_rtl.argmax import Argmax, result_layout
 from bnn_rtl.dot_product import DotProduct, dot_product
 from bnn_rtl.finish import ScaleOffset, ThresholdCompare, shape_for
+from bnn_rtl.lut_rom import LutRom
 from bnn_rtl.matrix_vector import MatrixVectorUnit, folds, weight_words
 from bnn_rtl.max_pool import MaxPoolUnit
 from bnn_rtl.sliding_window import SlidingWindow
@@ -45,9 +46,9 @@ class Accelerator(Component):
         super().__init__({"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))})
 
     @property
-    def dots(self) -> list[DotProduct]:
-        """The dot products that the layers hold instances of, each once."""
-        return list(self._dots.values())
+    def parts(self) -> list[DotProduct | LutRom]:
+        """The components that the layers hold instances of, and whose Verilog is emitted beside the accelerator's."""
+        return [part for unit in self._units if isinstance(unit, MatrixVectorUnit) for part in unit.parts]
 
     @property
     def images_held(self) -> int:
@@ -135,14 +136,17 @@ def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct]) -
     groups = partial(_groups, pe=stage.pe)
     match layer:
         case Dense(thresholds=thresholds) | Conv(thresholds=thresholds):
-            never = layer_sums(layer, signal).never
-            finish: ThresholdCompare | ScaleOffset = ThresholdCompare(total_shape, groups(thresholds - missing, padding=never))
+            always, never = layer_sums(layer, signal).always, layer_sums(layer, signal).never
+            greatest = never if outputs % stage.pe else int(thresholds.max())  # outputs that pad never fire
+            reach = always - greatest, never - 1 - int(thresholds.min())
+            finish: ThresholdCompare | ScaleOffset = ThresholdCompare(groups(thresholds - missing, padding=never), reach)
         case Scores(scale=scale, offset=offset):
             factor = scale.astype(np.int64) * (2 if bits else 1)
             constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
             finish = ScaleOffset(total_shape, _score_shape(stage), groups(factor, padding=0), groups(constant, padding=0))
     words = weight_words(weight_matrix(layer), stage.pe, stage.simd)
-    return MatrixVectorUnit(dot, words, inputs=inputs, outputs=outputs, pe=stage.pe, finish=finish)
+    shape = {"inputs": inputs, "outputs": outputs, "pe": stage.pe, "lut_bits": stage.lut_bits}
+    return MatrixVectorUnit(layer.name, dot, words, finish=finish, **shape)
 
 
 def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a matrix-vector unit does with a finished group of sums: compare with thresholds, or make scores."""
+"""What a matrix-vector unit does with a finished group of sums: compare with thresholds, or make scores.
+
+Both have `starts`: for each group where its PE sums start.
+"""
 
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -21,30 +24,29 @@ def shape_for(low: int, high: int) -> Shape:
 
 
 class ThresholdCompare(Component):
-    """``o[p] = (sums[p] >= thresholds[group][p])`` for each of the PE sums of a group; groups come in order.
+    """``o[p] = (sums[p] >= 0)`` for each of the PE sums of a group, which started at minus the threshold.
 
-    Latency: 1 cycle. Throughput: a group a cycle.
+    Latency: 0 cycles. Throughput: a group a cycle.
 
     i_valid, sums : a group of PE sums
     o_valid, o    : its PE bits, bit 0 for the first neuron
 
-    `thresholds`: for each group a sequence of PE integers.
+    `thresholds`: for each group a sequence of PE integers; `reach`: the least and the greatest that a sum less its
+    threshold comes to.
     """
 
-    latency = 1
+    latency = 0
 
-    def __init__(self, sum_shape: Shape, thresholds: Sequence[Sequence[int]]) -> None:
-        self._thresholds = thresholds
-        self._shape = shape_for(min(map(min, thresholds)), max(map(max, thresholds)))
+    def __init__(self, thresholds: Sequence[Sequence[int]], reach: tuple[int, int]) -> None:
+        self.starts = [[-threshold for threshold in group] for group in thresholds]
+        # A sum may leave its reach on its way: it wraps around, and in the end it is right.
+        shape = shape_for(min(-1, reach[0]), max(0, reach[1]))
         pe = len(thresholds[0])
-        super().__init__({"i_valid": In(1), "sums": In(data.ArrayLayout(sum_shape, pe)), "o_valid": Out(1), "o": Out(pe)})
+        super().__init__({"i_valid": In(1), "sums": In(data.ArrayLayout(shape, pe)), "o_valid": Out(1), "o": Out(pe)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        layout = data.ArrayLayout(self._shape, len(self.o))
-        thresholds = group_memory(m, "thresholds", layout, self._thresholds, self.i_valid)
-        fires = [total >= threshold for total, threshold in zip(self.sums, thresholds, strict=True)]
-        m.d.sync += [self.o.eq(Cat(*fires)), self.o_valid.eq(self.i_valid)]
+        m.d.comb += [self.o.eq(Cat(total >= 0 for total in self.sums)), self.o_valid.eq(self.i_valid)]
         return m
 
 
@@ -66,6 +68,7 @@ class ScaleOffset(Component):
     ) -> None:
         self._scale, self._offset, self._score_shape = scale, offset, score_shape
         pe = len(scale[0])
+        self.starts = [[0] * pe for _ in scale]
         super().__init__(
             {
                 "i_valid": In(1),

@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
 from amaranth.lib.memory import Memory
 
-__all__ = ["group_memory"]
+__all__ = ["group_address", "group_memory"]
 
 
 def group_memory(m: Module, name: str, shape: ShapeLike, rows: Sequence[object], advance: Value) -> Any:
@@ -17,11 +17,14 @@ def group_memory(m: Module, name: str, shape: ShapeLike, rows: Sequence[object],
     """
     memory = m.submodules[name] = Memory(shape=shape, depth=len(rows), init=rows)
     port = memory.read_port()
-    group = Signal(range(len(rows)))
-    after = Signal.like(group)
-    m.d.comb += [
-        after.eq(Mux(advance, Mux(group == len(rows) - 1, 0, group + 1), group)),
-        port.addr.eq(after),
-    ]
-    m.d.sync += group.eq(after)
+    m.d.comb += port.addr.eq(group_address(m, len(rows), advance))
     return port.data
+
+
+def group_address(m: Module, groups: int, advance: Value) -> Signal:
+    """Returns the group of the next cycle: `groups` in turn, one on after each cycle with `advance`."""
+    group = Signal(range(groups))
+    after = Signal.like(group)
+    m.d.comb += after.eq(Mux(advance, Mux(group == groups - 1, 0, group + 1), group))
+    m.d.sync += group.eq(after)
+    return after

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -12,6 +12,8 @@ from amaranth.lib.wiring import Component, In, Out
 
 from bnn_rtl.dot_product import DotProduct
 from bnn_rtl.finish import Finish
+from bnn_rtl.group_memory import group_address
+from bnn_rtl.lut_rom import LutRom, lut_rom, read_rom
 
 __all__ = ["MatrixVectorUnit", "folds", "weight_words"]
 
@@ -51,15 +53,30 @@ class MatrixVectorUnit(Component):
     i : stream of words of `simd` elements as `dot` takes them, lane 0 lowest; lanes past the vector's end must be 0
     o : stream of the words that `finish` makes
 
-    `dot`: the dot product of `simd` lanes, of which the unit holds `pe` instances; its Verilog is emitted beside the
-    unit's, once for all units that share it. `weights`: as `weight_words` gives them.
+    `name`: of the layer. `dot`: the dot product of `simd` lanes, of which the unit holds `pe` instances. `weights`: as
+    `weight_words` gives them; the highest `lut_bits` of each word are held in look-up tables, the others in block RAM.
     """
 
-    def __init__(self, dot: DotProduct, weights: Sequence[int], *, inputs: int, outputs: int, pe: int, finish: Finish) -> None:
-        self.dot = dot
-        self._weights, self._finish = weights, finish
+    def __init__(
+        self,
+        name: str,
+        dot: DotProduct,
+        weights: Sequence[int],
+        *,
+        inputs: int,
+        outputs: int,
+        pe: int,
+        finish: Finish,
+        lut_bits: int = 0,
+    ) -> None:
+        self._dot, self._weights, self._finish = dot, weights, finish
         self._pe, self._simd = pe, len(dot.w)
         self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, self._simd)
+        self._block_bits = pe * self._simd - lut_bits
+        layout = finish.sums.shape()
+        starts = [layout.const(group).as_value().value for group in finish.starts]
+        self._lut_weights = lut_rom(f"_weights_{name}", lut_bits, [word >> self._block_bits for word in weights])
+        self._starts = lut_rom(f"_starts_{name}", layout.size, starts)
         self._results = -(-(dot.latency + finish.latency + 5) // self._synapse_folds) + 1  # depth of the output buffer
         super().__init__(
             {
@@ -67,6 +84,11 @@ class MatrixVectorUnit(Component):
                 "o": Out(stream.Signature(len(finish.o))),
             }
         )
+
+    @property
+    def parts(self) -> list[DotProduct | LutRom]:
+        """The components of which the unit holds instances, and whose Verilog is emitted beside its own."""
+        return [self._dot, *(rom for rom in (self._lut_weights, self._starts) if isinstance(rom, LutRom))]
 
     @property
     def vectors_held(self) -> int:
@@ -146,23 +168,27 @@ class MatrixVectorUnit(Component):
         m.d.comb += [write.addr.eq(write_at), write.data.eq(self.i.payload), write.en.eq(do_write), read.addr.eq(read_at)]
         return read.data, ~first_pass | (unread != 0)
 
-    def _weight_memory(self, m: Module, issue: Signal) -> Signal:
+    def _weight_memory(self, m: Module, issue: Signal) -> Value:
         """Returns the weights of the word issued a cycle ago."""
-        memory = m.submodules.weights = Memory(
-            shape=self._pe * self._simd, depth=len(self._weights), init=self._weights, attrs={"ram_style": "block"}
-        )
-        read = memory.read_port()
         address = Signal(range(len(self._weights)))
         with m.If(issue):
             m.d.sync += address.eq(Mux(address == len(self._weights) - 1, 0, address + 1))
-        m.d.comb += read.addr.eq(address)
-        return read.data
+        low = Value.cast(0)[:0]
+        if self._block_bits:
+            words = [word & (1 << self._block_bits) - 1 for word in self._weights]
+            memory = m.submodules.weights = Memory(
+                shape=self._block_bits, depth=len(words), init=words, attrs={"ram_style": "block"}
+            )
+            read = memory.read_port()
+            m.d.comb += read.addr.eq(address)
+            low = read.data
+        return Cat(low, read_rom(m, "lut_weights", self._lut_weights, address))
 
     def _accumulate(
-        self, m: Module, x: Signal, w: Signal, issue: Signal, first_word: Signal, last_word: Signal
+        self, m: Module, x: Signal, w: Value, issue: Signal, first_word: Signal, last_word: Signal
     ) -> tuple[Signal, data.View]:
         """Returns the finished sums of a group, and when they are."""
-        latency = 1 + self.dot.latency
+        latency = 1 + self._dot.latency
         valid = Signal(latency)
         first = Signal(latency)
         last = Signal(latency)
@@ -175,11 +201,14 @@ class MatrixVectorUnit(Component):
         sums = Signal(layout)
         done = Signal()
         m.d.sync += done.eq(valid[-1] & last[-1])
+        group = group_address(m, self._neuron_folds, valid[-1] & last[-1])
+        starts = layout(read_rom(m, "starts", self._starts, group))
         for index, lane_weights in enumerate(w[at : at + self._simd] for at in range(0, len(w), self._simd)):
-            partial = Signal(self.dot.o.shape(), name=f"partial{index}")
+            partial = Signal(self._dot.o.shape(), name=f"partial{index}")
             m.submodules[f"dot{index}"] = Instance(
-                self.dot.module, i_clk=ClockSignal(), i_rst=ResetSignal(), i_x=x, i_w=lane_weights, o_o=partial
+                self._dot.module, i_clk=ClockSignal(), i_rst=ResetSignal(), i_x=x, i_w=lane_weights, o_o=partial
             )
             with m.If(valid[-1]):
-                m.d.sync += sums[index].eq(Mux(first[-1], 0, sums[index]) + partial)
+                m.d.sync += sums[index].eq(partial + Mux(first[-1], starts[index], sums[index]))
         return done, sums
+

@@ -16,6 +16,7 @@ from bnn_rtl.argmax import RESULT_BITS
 from bnn_rtl.axi_lite import AxiLiteSignature, AxiLiteSlave, merge_strobed
 from bnn_rtl.axi_stream import AxiStreamSignature, ImageReceiver, ResultSender
 from bnn_rtl.dot_product import DotProduct
+from bnn_rtl.lut_rom import LutRom
 
 __all__ = ["Shell"]
 
@@ -44,9 +45,9 @@ class Shell(Component):
         self.aresetn.attrs["X_INTERFACE_PARAMETER"] = "POLARITY ACTIVE_LOW"
 
     @property
-    def dots(self) -> list[DotProduct]:
-        """The dot products that the layers hold instances of, each once."""
-        return self._accelerator.dots
+    def parts(self) -> list[DotProduct | LutRom]:
+        """The components that the layers hold instances of, and whose Verilog is emitted beside the shell's."""
+        return self._accelerator.parts
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

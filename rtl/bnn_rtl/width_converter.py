@@ -3,7 +3,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
@@ -40,7 +40,7 @@ class WidthConverter(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         capacity = self._in + self._out - (not self._overlaps)  # in units of the greatest common divisor
-        held = Signal(capacity * self._unit)
+        held = [Signal(self._unit, name=f"held{place}") for place in range(capacity)]
         fill = Signal(range(capacity + 1))
         word_in = Signal(range(self._words_in))
         word_out = Signal(range(self._words_out))
@@ -55,31 +55,42 @@ class WidthConverter(Component):
             do_in.eq(self.i.valid & self.i.ready),
             do_out.eq(self.o.valid & self.o.ready),
             self.o.valid.eq((fill >= self._out) | whole),
-            self.o.payload.eq(held),
+            self.o.payload.eq(Cat(held[: self._out])),
         ]
-        # What stays once this cycle's output word is gone; after the last word of a vector nothing does, or what has
+        # The units that stay once this cycle's output word is gone; after the last word of a vector none does, or what has
         # come of the next vector, behind the place of that word.
-        kept = Signal(capacity * self._unit)
         rest = Signal.like(fill)
-        m.d.comb += [kept.eq(held), rest.eq(fill)]
+        m.d.comb += rest.eq(fill)
         with m.If(do_out):
-            m.d.comb += [kept.eq(held >> self._out * self._unit), rest.eq(fill - self._out)]
+            m.d.comb += rest.eq(fill - self._out)
             with m.If(last_out & whole):
-                m.d.comb += [kept.eq(0), rest.eq(0)]
+                m.d.comb += rest.eq(0)
         room = (rest + self._in < self._in + self._out) & ~whole
         m.d.comb += self.i.ready.eq(room | (do_out & last_out))
         if self._overlaps:
             with m.If(do_out & whole & (word_out == self._words_out - 2)):
                 m.d.comb += [self.i.ready.eq(1), rest.eq(self._out)]
 
-        m.d.sync += [held.eq(kept), fill.eq(rest)]
+        m.d.sync += fill.eq(rest)
         with m.If(do_out):
             m.d.sync += word_out.eq(Mux(last_out, 0, word_out + 1))
             with m.If(last_out):
                 m.d.sync += whole.eq(0)
         with m.If(do_in):
             m.d.sync += [word_in.eq(Mux(last_in, 0, word_in + 1)), fill.eq(rest + self._in), whole.eq(last_in)]
-            for position in range(capacity - self._in + 1):
-                with m.If(rest == position):
-                    m.d.sync += held.eq(kept | (self.i.payload << position * self._unit))
+        self._move(m, held, rest, do_in, do_out, last_out & whole)
         return m
+
+    def _move(self, m: Module, held: list[Signal], rest: Signal, do_in: Signal, do_out: Signal, done: Value) -> None:
+        """Moves the units that are held down by a word of output, and takes a word of input behind those that stay."""
+        with m.If(do_out):
+            m.d.sync += [unit.eq(after) for unit, after in zip(held, held[self._out :], strict=False)]
+            if self._words_out * self._out > self._words_in * self._in:  # zeros end the last word of output
+                m.d.sync += [unit.eq(0) for unit in held[-self._out :]]
+                with m.If(done):  # the next word of input takes the lowest places
+                    m.d.sync += [unit.eq(0) for unit in held[self._in :]]
+        with m.If(do_in):
+            for place in range(len(held) - self._in + 1):
+                taken = self.i.payload.word_select
+                with m.If(rest == place):
+                    m.d.sync += [held[place + index].eq(taken(index, self._unit)) for index in range(self._in)]
