@@ -7,13 +7,29 @@ from typing import Final
 from bnn_hw.errors import ArtefactError
 from bnn_hw.family import ECP5, GOWIN, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
 
-__all__ = ["BOARDS", "Board", "find_board"]
+__all__ = ["BOARDS", "Board", "Serial", "find_board"]
+
+
+_MOST_LEVELS: Final = 8
+
+
+@dataclass(frozen=True)
+class Serial:
+    """A board's oscillator, and the serial line to its USB bridge: the pins of the FPGA."""
+
+    clk: str
+    rx: str  # from the bridge
+    tx: str
+    oscillator_mhz: int
+    baud: int
 
 
 @dataclass(frozen=True)
 class Board:
     """A board with its FPGA and what that holds (AMD data sheets DS190, DS891, DS987; Lattice FPGA-DS-02012 and
     FPGA-DS-02008; Gowin DS117).
+
+    A board with a processor takes the AXI shell; one without has a serial line, and its FPGA is known to nextpnr.
     """
 
     name: str
@@ -23,8 +39,18 @@ class Board:
     luts: int
     block_rams: int
     dsps: int
+    serial: Serial | None = None
+    device: str = ""  # what nextpnr calls the FPGA and its package
+    package: str = ""
+
+    @property
+    def levels(self) -> int:
+        """The most levels of logic between two registers, for the clock."""
+        return min(max(2, int(1000 / self.clock_mhz / self.family.level_ns)), _MOST_LEVELS)
 
 
+# Pins: ULX3S v2.0 and later (github.com/emard/ulx3s, ulx3s_v20.lpf), iCEbreaker (github.com/YosysHQ/icestorm,
+# icebreaker.pcf), Tang Nano 9K (Sipeed's schematic 3672).
 BOARDS: Final = {
     board.name: board
     for board in (
@@ -34,9 +60,41 @@ BOARDS: Final = {
         Board("ultra96-v2", "xczu3eg-sbva484-1-i", ULTRASCALE_PLUS, 150, luts=70_560, block_rams=216, dsps=360),
         Board("zcu104", "xczu7ev-ffvc1156-2-e", ULTRASCALE_PLUS, 200, luts=230_400, block_rams=312, dsps=1_728),
         Board("kv260", "xck26-sfvc784-2LV-c", ULTRASCALE_PLUS, 200, luts=117_120, block_rams=144, dsps=1_248),
-        Board("ulx3s-85f", "LFE5U-85F-6BG381C", ECP5, 100, luts=83_640, block_rams=208, dsps=156),
-        Board("icebreaker", "iCE40UP5K-SG48", ICE40, 12, luts=5_280, block_rams=30, dsps=8),
-        Board("tangnano9k", "GW1NR-LV9QN88PC6/I5", GOWIN, 27, luts=8_640, block_rams=26, dsps=10),
+        Board(
+            "ulx3s-85f",
+            "LFE5U-85F-6BG381C",
+            ECP5,
+            100,
+            luts=83_640,
+            block_rams=208,
+            dsps=156,
+            serial=Serial(clk="G2", rx="M1", tx="L4", oscillator_mhz=25, baud=115_200),
+            device="85k",
+            package="CABGA381",
+        ),
+        Board(
+            "icebreaker",
+            "iCE40UP5K-SG48",
+            ICE40,
+            12,
+            luts=5_280,
+            block_rams=30,
+            dsps=8,
+            serial=Serial(clk="35", rx="6", tx="9", oscillator_mhz=12, baud=115_200),
+            device="up5k",
+            package="sg48",
+        ),
+        Board(
+            "tangnano9k",
+            "GW1NR-LV9QN88PC6/I5",
+            GOWIN,
+            27,
+            luts=8_640,
+            block_rams=26,
+            dsps=20,
+            serial=Serial(clk="52", rx="18", tx="17", oscillator_mhz=27, baud=115_200),
+            device="GW1N-9C",
+        ),
     )
 }
 

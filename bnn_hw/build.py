@@ -73,6 +73,7 @@ def _make(
 ) -> tuple[Manifest, Verification | None, float | None]:
     from bnn_rtl.emit import emit_verilog
     from bnn_rtl.shell import Shell
+    from bnn_rtl.uart_board import UartBoard
 
     on_step("golden vectors")
     vectors = _vectors(network)
@@ -83,9 +84,12 @@ def _make(
     on_step("Verilog")
     top = network.name.replace("-", "_")
     shell = Shell(network, plan)
-    verilog = emit_verilog(shell, top, shell.parts)
+    verilog = emit_verilog(shell, top, shell.parts, board.family)
     (folder / "rtl").mkdir()
     (folder / "rtl" / f"{top}.v").write_text(verilog)
+    if board.serial:
+        uart = UartBoard(network, plan, board, board.serial)
+        (folder / "rtl" / f"{top}_uart.v").write_text(emit_verilog(uart, f"{top}_uart", uart.parts, board.family))
 
     verification = None
     if verify:

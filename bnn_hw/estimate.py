@@ -1,84 +1,153 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a layer costs on a Xilinx FPGA, by estimate from its shape: LUT, BRAM36 and DSP."""
+"""What an accelerator costs, by estimate from its shape: look-up tables, flip-flops, block RAM and DSPs.
+
+On families with 6-input look-up tables the large parts are counted as they are made: dot products, sums, constants and
+memories. What is left is fitted to yosys (`bnn_hw synth` shows both).
+"""
 
 from dataclasses import dataclass
+from functools import cache
 from math import gcd
 
+from bnn_hw.bit_heap import xnor_popcount_circuit
 from bnn_hw.boards import Board
-from bnn_hw.network import Conv, MaxPool, Scores, element_bits
-from bnn_hw.stage import DISTRIBUTED_BITS, Conversion, Stage, Window
+from bnn_hw.family import Family
+from bnn_hw.memory import block_rams, lut_ram_luts, lut_rom_luts, ram_in_luts
+from bnn_hw.network import Conv, MaxPool, Network, Scores, element_bits, score_reach
+from bnn_hw.stage import Conversion, Stage, Window
 
-__all__ = ["Resources", "stage_resources"]
+__all__ = ["Resources", "conversion_resources", "engine_resources", "SHELL_RESOURCES", "result_resources", "stage_resources"]
 
-# LUTs for each bit that an XNOR-popcount tree takes in a cycle, by yosys synth_xilinx (docs/hardware.md, Area).
-_LUTS_PER_BIT = 2.3
-_LUTS_PER_BYTE = 19.0  # likewise (docs/hardware.md, First layer)
-_LUTS_PER_64_BITS = 4 / 3  # a RAM64M holds 3 columns of 64 bits in 4 LUTs
+_CONTROL_LUTS = 50  # counters and conditions of an engine
+_WINDOW_LUTS = 40
+_LUTS_PER_BYTE = 19.0  # of a sum of 8-bit integers (docs/hardware.md, First layer)
+# Of a tree of adders over products of bits, in look-up tables of 4 inputs, with a register after 2 or 3 adders or later.
+_LUT4_PER_BIT = (3.4, 2.6)
 _DSP_FACTOR = 1 << 24  # a DSP48 multiplies a signed factor of 25 bits
 
 
 @dataclass(frozen=True)
 class Resources:
-    """An amount of an FPGA's cells; BRAM36 in halves."""
+    """An amount of an FPGA's cells."""
 
-    luts: int
-    block_rams: float
-    dsps: int
+    luts: int = 0
+    flip_flops: int = 0
+    block_rams: float = 0
+    dsps: int = 0
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(self.luts + other.luts, self.block_rams + other.block_rams, self.dsps + other.dsps)
+        return Resources(
+            self.luts + other.luts,
+            self.flip_flops + other.flip_flops,
+            self.block_rams + other.block_rams,
+            self.dsps + other.dsps,
+        )
 
     def fits(self, board: Board, share: float) -> bool:
         """Returns whether that share of the board holds it."""
         return self.luts <= share * board.luts and self.block_rams <= share * board.block_rams and self.dsps <= share * board.dsps
 
 
-def stage_resources(stage: Stage) -> Resources:
-    """Returns the estimate for a layer's engine, its window and the converters before it."""
-    width = element_bits(stage.step.input)
-    total = _engine(stage, width)
-    for conversion in stage.conversions:
-        total += _converter(conversion, width)
+SHELL_RESOURCES = Resources(luts=420, flip_flops=300)  # of the AXI shell
+
+
+def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:
+    """Returns the estimate for a layer's engine, its window and the converters before it.
+
+    `levels`: the most levels of logic between registers.
+    """
+    bits = element_bits(stage.step.input)
+    converters = (conversion_resources(conversion, bits) for conversion in stage.conversions)
+    return sum(converters, start=engine_resources(stage, family, levels))
+
+
+def engine_resources(stage: Stage, family: Family, levels: int) -> Resources:
+    """Returns the estimate for a layer's engine and its window, without the converters before them."""
+    total = _pooling(stage) if isinstance(stage.step.layer, MaxPool) else _engine(stage, family, levels)
+    bits = element_bits(stage.step.input)
     if stage.window:
-        total += _line_buffer(stage.window, width * stage.window_lanes)
+        total += _window(stage.window, bits * stage.window_lanes, family)
         if stage.simd > stage.window_lanes:
-            total += _converter(Conversion(stage.simd, stage.window_lanes, stage.simd), width)
+            total += conversion_resources(Conversion(stage.simd, stage.window_lanes, stage.simd), bits)
     return total
 
 
-def _engine(stage: Stage, width: int) -> Resources:
+@cache
+def conversion_resources(conversion: Conversion, element_bits: int) -> Resources:
+    """Returns the estimate for a converter of widths: a multiplexer for each bit that it holds, over the bits that may follow."""
+    common = gcd(conversion.lanes_in, conversion.lanes_out)
+    taken, given = conversion.lanes_in // common, conversion.lanes_out // common
+    capacity = taken + given - 1
+    luts = 0
+    for place in range(capacity):
+        sources = min(place, capacity - taken) - max(0, place - taken + 1) + 1 + (place + given < capacity)
+        luts += -(-sources // 2) if sources > 1 else 0
+    bits = common * element_bits
+    return Resources(luts * bits + 25, capacity * bits + 20)
+
+
+def result_resources(network: Network, last: Stage) -> Resources:
+    """Returns the estimate for what finds the winner of the scores that the last stage gives."""
+    converter = conversion_resources(Conversion(network.classes, last.pe, 1), _score_bits(last))
+    return converter + Resources(2 * _score_bits(last), _score_bits(last))
+
+
+def _pooling(stage: Stage) -> Resources:
+    return Resources(2 * stage.pe + 20, stage.pe + 10)
+
+
+def _engine(stage: Stage, family: Family, levels: int) -> Resources:
+    """Returns the estimate for a matrix-vector unit: dot products, sums and where they start, weights, and its two buffers."""
     layer, pe, simd = stage.step.layer, stage.pe, stage.simd
-    if isinstance(layer, MaxPool):
-        return Resources(2 * pe + 20, 0, 0)
-    inputs = layer.weights[0].size
-    words = -(-len(layer.weights) // pe) * -(-inputs // simd)
-    element_luts = _LUTS_PER_BIT if width == 1 else _LUTS_PER_BYTE
-    zeros = isinstance(layer, Conv) and layer.pads_bits_with_zeros(stage.step.input)
-    sum_bits = (inputs << (width - 1)).bit_length() + zeros
-    luts = pe * (simd * element_luts + 3 * sum_bits) + 2 * simd * width + 100
+    assert not isinstance(layer, MaxPool)
+    neuron_folds, synapse_folds = -(-len(layer.weights) // pe), -(-layer.weights[0].size // simd)
+    sum_bits = pe * max(_signed_bits(bound) for bound in stage.reach)
+    dots = _dots(stage, family, levels)
+    starts = 0 if isinstance(layer, Scores) else lut_rom_luts(family, neuron_folds, sum_bits)
+    weights = lut_rom_luts(family, stage.words, stage.lut_bits)
+    word_bits = simd * element_bits(stage.step.input)
+    buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
+    result_bits = pe * _score_bits(stage) if isinstance(layer, Scores) else pe
+    results = lut_ram_luts(2, result_bits)
+    flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + stage.lut_bits + word_bits + result_bits + 100
+    luts = dots.luts + sum_bits + starts + weights + buffer.luts + results + _CONTROL_LUTS
+    rams = buffer.block_rams + block_rams(family, stage.words, pe * simd - stage.lut_bits)
     dsps = 0
     if isinstance(layer, Scores):
         dsps = pe * (1 if abs(layer.scale).max() < _DSP_FACTOR // 2 else 2)  # on bits, hardware multiplies by 2 * scale
-    return Resources(round(luts), _bram36(words, pe * simd), dsps)
+    return Resources(luts, flip_flops, rams, dsps)
 
 
-def _line_buffer(window: Window, word_bits: int) -> Resources:
+def _dots(stage: Stage, family: Family, levels: int) -> Resources:
+    """Returns the estimate for the dot products of a stage."""
+    pe, simd, signal = stage.pe, stage.simd, stage.step.input
+    if signal.dtype != "bit":
+        return Resources(round(pe * simd * _LUTS_PER_BYTE), pe * simd * 4)
+    if family.lut_inputs < 6:
+        return Resources(round(pe * simd * _LUT4_PER_BIT[levels > 3]), pe * simd)
+    circuit = xnor_popcount_circuit(simd, levels)
+    zeros = isinstance(stage.step.layer, Conv) and stage.step.layer.pads_bits_with_zeros(signal)
+    return Resources(pe * (circuit.luts + zeros * 2 * simd.bit_length()), pe * circuit.flip_flops)
+
+
+def _window(window: Window, word_bits: int, family: Family) -> Resources:
     """Returns the estimate for a window: its addresses and conditions, and a memory of either kind."""
-    depth, addressing = window.buffer_words, 12 * (window.buffer_words - 1).bit_length() + 40
-    if depth * word_bits <= DISTRIBUTED_BITS:
-        return Resources(addressing + round(word_bits * -(-depth // 64) * _LUTS_PER_64_BITS), 0, 0)
-    return Resources(addressing, _bram36(depth, word_bits), 0)
+    address_bits = (window.buffer_words - 1).bit_length()
+    addressing = Resources(12 * address_bits + _WINDOW_LUTS, 6 * address_bits + 20)
+    return addressing + _memory(family, window.buffer_words, word_bits)
 
 
-def _converter(conversion: Conversion, element_bits: int) -> Resources:
-    """Returns the estimate for a converter of widths: a multiplexer for each bit, over all places where a word may lie."""
-    lanes_in, lanes_out = conversion.lanes_in, conversion.lanes_out
-    lanes = lanes_in + lanes_out
-    return Resources(round(element_bits * lanes * lanes / gcd(lanes_in, lanes_out) / 8) + 20, 0, 0)
+def _memory(family: Family, depth: int, width: int) -> Resources:
+    """Returns what a memory that is written to takes."""
+    if ram_in_luts(family, depth, width):
+        return Resources(lut_ram_luts(depth, width), width)
+    return Resources(block_rams=block_rams(family, depth, width))
 
 
-def _bram36(depth: int, width: int) -> float:
-    """Returns the block RAMs of a memory, each 36 Kbit of 72 bits at most, or half of one."""
-    forms = ((512, 36), (1024, 18), (2048, 9), (4096, 4), (8192, 2), (16384, 1))
-    halves = min(-(-depth // rows) * -(-width // columns) for rows, columns in forms)
-    return halves / 2
+def _score_bits(stage: Stage) -> int:
+    assert isinstance(stage.step.layer, Scores)
+    return _signed_bits(int(score_reach(stage.step.layer, stage.step.input).max()))
+
+
+def _signed_bits(value: int) -> int:
+    return max(value, -value - 1).bit_length() + 1

@@ -22,10 +22,16 @@ class Family:
     block_ram_forms: tuple[tuple[int, int], ...]  # (words, bits) that a block RAM takes, or one of its parts
     block_ram_parts: int  # the parts of such a form that a block RAM has
     lut_ram: bool  # whether LUTs can be written to
+    level_ns: float  # a level of logic with its routing: a LUT, or an adder where these have less than 6 inputs, as plans reckon
+
+    @property
+    def has_open_tools(self) -> bool:
+        """Whether nextpnr places and routes it; else it is one of AMD's."""
+        return self.name in ("ecp5", "ice40", "gowin")
 
 
-SERIES_7: Final = Family("xc7", 6, "BRAM36", _18_KBIT, block_ram_parts=2, lut_ram=True)
-ULTRASCALE_PLUS: Final = Family("xcup", 6, "BRAM36", _18_KBIT, block_ram_parts=2, lut_ram=True)
-ECP5: Final = Family("ecp5", 4, "DP16KD", _18_KBIT, block_ram_parts=1, lut_ram=True)
-ICE40: Final = Family("ice40", 4, "SB_RAM40_4K", _4_KBIT, block_ram_parts=1, lut_ram=False)
-GOWIN: Final = Family("gowin", 4, "BSRAM", _18_KBIT, block_ram_parts=1, lut_ram=True)
+SERIES_7: Final = Family("xc7", 6, "BRAM36", _18_KBIT, block_ram_parts=2, lut_ram=True, level_ns=2.0)
+ULTRASCALE_PLUS: Final = Family("xcup", 6, "BRAM36", _18_KBIT, block_ram_parts=2, lut_ram=True, level_ns=1.2)
+ECP5: Final = Family("ecp5", 4, "DP16KD", _18_KBIT, block_ram_parts=1, lut_ram=True, level_ns=4.0)
+ICE40: Final = Family("ice40", 4, "SB_RAM40_4K", _4_KBIT, block_ram_parts=1, lut_ram=False, level_ns=10.0)
+GOWIN: Final = Family("gowin", 4, "BSRAM", _18_KBIT, block_ram_parts=1, lut_ram=True, level_ns=5.0)

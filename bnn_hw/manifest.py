@@ -16,11 +16,14 @@ __all__ = ["MANIFEST", "Manifest", "is_build", "read_manifest", "seal"]
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = "bnn_hw.build"
 _VERSION: Final = 1
+_UNSEALED: Final = ("synth",)  # folders that later commands write into a build
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a build is. `files` gives the SHA-256 of every file but the manifest, by path from the build's folder."""
+    """What a build is. `files` gives the SHA-256 of every file by path from the build's folder, but not of the manifest
+    and of what later commands write.
+    """
 
     name: str
     top: str  # the Verilog module
@@ -77,4 +80,5 @@ def read_manifest(folder: Path) -> Manifest:
 
 def _digests(folder: Path) -> dict[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    sealed = [path for path in paths if path.relative_to(folder).parts[0] not in _UNSEALED]
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sealed}

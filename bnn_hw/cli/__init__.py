@@ -10,6 +10,7 @@ from bnn_hw import __version__
 from bnn_hw.cli.build import build, verify
 from bnn_hw.cli.catalogue import boards, doctor, infer, models
 from bnn_hw.cli.show import console
+from bnn_hw.cli.synth import synth
 from bnn_hw.cli.train import export, train
 from bnn_hw.errors import ArtefactError, BnnHwError
 
@@ -27,11 +28,12 @@ def app() -> None:
     \b
     bnn_hw build --model mnist          packaged network to verified Verilog
     bnn_hw verify build/mnist-pynq-z2   its Verilog against the golden model again
+    bnn_hw synth build/mnist-pynq-z2    what it takes of the FPGA, layer by layer
     bnn_hw train --model mnist          the network itself, from the data
     """
 
 
-for command in (build, verify, train, export, infer, models, boards, doctor):
+for command in (build, verify, synth, train, export, infer, models, boards, doctor):
     app.add_command(command)
 
 

@@ -18,7 +18,8 @@ from bnn_hw.datasets import load_dataset
 from bnn_hw.errors import ArtefactError, UsageError
 from bnn_hw.network import MaxPool, Network
 from bnn_hw.packaged import find_model
-from bnn_hw.plan import find_plan, load_plan
+from bnn_hw.plan import load_plan
+from bnn_hw.planner import find_plan, limits
 from bnn_hw.stage import Stage
 from bnn_hw.verify import Verification, verify_build
 
@@ -30,26 +31,35 @@ __all__ = ["build", "verify"]
 @click.option("--board", "board_name", default="pynq-z2", show_default=True, help="The board (see `bnn_hw boards`).")
 @click.option("--out", type=click.Path(path_type=Path), help="The build's folder; build/<model>-<board> without it.")
 @click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="A plan.json, as a build writes it, edited.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Images/s to reach with the fewest LUTs.")
+@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
+@click.option("--fit", is_flag=True, help="Find the fastest plan that the board has room for; without other options too.")
 @click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")
 @json_option
 def build(
-    model: str, board_name: str, out: Path | None, plan_path: Path | None, fps: float | None, verified: bool, as_json: bool
+    model: str,
+    board_name: str,
+    out: Path | None,
+    plan_path: Path | None,
+    fps: float | None,
+    fit: bool,
+    verified: bool,
+    as_json: bool,
 ) -> None:
     """Make verified Verilog from a network.
 
-    Without --plan and --fps the plan is the fastest that the board has room for.
+    The plan says what is computed in a cycle: --fit, --fps and --plan are the ways to come to one. `bnn_hw synth` shows what
+    the build takes of the FPGA.
 
     \b
     bnn_hw build --model mnist
     bnn_hw build --model mnist-small --board zcu104 --fps 1e6
     bnn_hw build --model network.safetensors --plan plan.json --out build/mine
     """
-    if plan_path is not None and fps is not None:
-        raise UsageError("--plan and --fps exclude each other: a plan already says how fast it is")
+    if sum((plan_path is not None, fps is not None, fit)) > 1:
+        raise UsageError("--plan, --fps and --fit exclude each other: a plan already says how fast it is")
     board = find_board(board_name)
     network = find_model(model, fold_checkpoint)
-    plan = load_plan(plan_path, network) if plan_path is not None else find_plan(network, board, fps)
+    plan = load_plan(plan_path, network, board) if plan_path is not None else find_plan(network, board, fps)
     folder = out if out is not None else Path("build") / f"{network.name}-{board.name}"
     with console.status(f"building {network.name}") as status:
         result = make_build(
@@ -69,6 +79,7 @@ def _summary(result: BuildResult) -> dict[str, object]:
         "images_per_s": manifest.clock_mhz * 1e6 / manifest.cycles_per_image,
         "weight_bits": result.network.weight_bits,
         "estimate": asdict(result.plan.resources(result.network)),
+        "limit": limits(result.plan, result.network, find_board(manifest.board)),
         "verification": asdict(result.verification) if result.verification else None,
         "test_accuracy": result.network.provenance.get("test_accuracy"),
         "vector_accuracy": result.vector_accuracy,
@@ -80,13 +91,15 @@ def _show(result: BuildResult) -> None:
     rows = [_row(stage) for stage in result.plan.stages(network)]
     columns = ("layer", "input", "output", "PE", "SIMD", "cycles", "weight bits")
     table(f"{network.name} on {manifest.board}", columns, rows)
-    resources = result.plan.resources(network)
+    resources, board = result.plan.resources(network), find_board(manifest.board)
     images_per_s = manifest.clock_mhz * 1e6 / manifest.cycles_per_image
     facts = {
         "accuracy": f"{percent(network.provenance.get('test_accuracy'))} of test set, {percent(result.vector_accuracy)} of vectors",
         "speed": f"{manifest.cycles_per_image:,} cycles an image: {images_per_s:,.0f} images/s at {manifest.clock_mhz} MHz",
         "weights": f"{network.weight_bits:,} bits",
-        "estimate": f"{resources.luts:,} LUT, {resources.block_rams:g} BRAM36, {resources.dsps} DSP",
+        "estimate": f"{resources.luts:,} LUT, {resources.flip_flops:,} FF, {resources.block_rams:g} {board.family.block_ram}, "
+        f"{resources.dsps} DSP",
+        "limit": limits(result.plan, network, board),
         "verified": f"{verification.images} images, every layer's bits and every score equal; "
         f"{_cycles(verification)} cycles an image measured"
         if verification

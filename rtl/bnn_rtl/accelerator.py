@@ -8,6 +8,7 @@ from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
+from bnn_hw.family import Family
 from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Signal, element_bits, layer_sums, score_reach, weight_matrix
 from bnn_hw.plan import Plan
 from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
@@ -41,8 +42,9 @@ class Accelerator(Component):
         self._network = network
         self._stages = plan.check(network).stages(network)
         kinds = {kind for stage in self._stages if (kind := _dot_kind(stage))}
-        self._dots = {kind: dot_product(*kind) for kind in kinds}
-        self._units = [_unit(stage, self._dots) for stage in self._stages]
+        self._dots = {kind: dot_product(*kind, plan.family, plan.levels) for kind in kinds}
+        self._family = plan.family
+        self._units = [_unit(stage, self._dots, plan.family) for stage in self._stages]
         super().__init__({"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))})
 
     @property
@@ -69,7 +71,7 @@ class Accelerator(Component):
             for index, conversion in enumerate(stage.conversions):
                 upstream = _append(m, f"_input{index}_{name}", upstream, _converter(width, conversion))
             if stage.window:
-                upstream = _append(m, f"_window_{name}", upstream, _window(stage, stage.window))
+                upstream = _append(m, f"_window_{name}", upstream, _window(stage, stage.window, self._family))
             if stage.window and stage.simd > stage.window_lanes:
                 area = stage.window.kernel[0] * stage.window.kernel[1]
                 pixels = WidthConverter(len(upstream.payload), area, 1, stage.simd // stage.window_lanes)
@@ -100,16 +102,16 @@ def _converter(element_bits: int, conversion: Conversion) -> WidthConverter:
     return WidthConverter(element_bits, conversion.count, conversion.lanes_in, conversion.lanes_out)
 
 
-def _window(stage: Stage, window: Window) -> SlidingWindow:
+def _window(stage: Stage, window: Window, family: Family) -> SlidingWindow:
     layer, signal = stage.step.layer, stage.step.input
     width = element_bits(signal)
     if isinstance(layer, MaxPool):
-        return SlidingWindow(window, stage.window_lanes, words_first=True)
+        return SlidingWindow(window, stage.window_lanes, family, words_first=True)
     assert isinstance(layer, Conv)
     element = layer.padding_value % (1 << width) if signal.dtype != "bit" else int(layer.padding_value > 0)
     word = sum(element << lane * width for lane in range(stage.window_lanes))
     padding = None if layer.pads_bits_with_zeros(signal) else word
-    return SlidingWindow(window, width * stage.window_lanes, padding=padding)
+    return SlidingWindow(window, width * stage.window_lanes, family, padding=padding)
 
 
 def _dot_kind(stage: Stage) -> tuple[Shape, int, int | None] | None:
@@ -121,7 +123,7 @@ def _dot_kind(stage: Stage) -> tuple[Shape, int, int | None] | None:
     return element_shape(stage.step.input), stage.simd, stage.window_lanes if zeros else None
 
 
-def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct]) -> MatrixVectorUnit | MaxPoolUnit:
+def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct], family: Family) -> MatrixVectorUnit | MaxPoolUnit:
     layer, signal = stage.step.layer, stage.step.input
     if isinstance(layer, MaxPool):
         return MaxPoolUnit(layer.size[0] * layer.size[1], stage.pe, layer.and_channels)
@@ -136,17 +138,15 @@ def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct]) -
     groups = partial(_groups, pe=stage.pe)
     match layer:
         case Dense(thresholds=thresholds) | Conv(thresholds=thresholds):
-            always, never = layer_sums(layer, signal).always, layer_sums(layer, signal).never
-            greatest = never if outputs % stage.pe else int(thresholds.max())  # outputs that pad never fire
-            reach = always - greatest, never - 1 - int(thresholds.min())
-            finish: ThresholdCompare | ScaleOffset = ThresholdCompare(groups(thresholds - missing, padding=never), reach)
+            never = layer_sums(layer, signal).never
+            finish: ThresholdCompare | ScaleOffset = ThresholdCompare(groups(thresholds - missing, padding=never), stage.reach)
         case Scores(scale=scale, offset=offset):
             factor = scale.astype(np.int64) * (2 if bits else 1)
             constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
             finish = ScaleOffset(total_shape, _score_shape(stage), groups(factor, padding=0), groups(constant, padding=0))
     words = weight_words(weight_matrix(layer), stage.pe, stage.simd)
     shape = {"inputs": inputs, "outputs": outputs, "pe": stage.pe, "lut_bits": stage.lut_bits}
-    return MatrixVectorUnit(layer.name, dot, words, finish=finish, **shape)
+    return MatrixVectorUnit(layer.name, dot, words, family, finish=finish, **shape)
 
 
 def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:

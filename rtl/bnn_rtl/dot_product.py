@@ -1,35 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dot products with binary weights: XNOR and popcount on bits, conditional complement and sum on 8-bit integers."""
+"""Dot products with binary weights: XNOR and popcount on bits, conditional complement and sum on 8-bit integers.
 
-from typing import TypeAlias
+On a family with look-up tables of 6 inputs they are circuits of `bnn_hw.bit_heap`, on another one trees of adders. Either
+way at most `levels` of these lie between two registers. A lane that pads holds x = 0 and w = 1.
+"""
 
-from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
+from collections.abc import Callable
+from functools import reduce
+from operator import add
+from typing import Final, TypeAlias
+
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib.wiring import Component, In, Out
 
+from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
+from bnn_hw.circuit import Circuit
+from bnn_hw.family import SERIES_7, Family
 from bnn_rtl.adder_tree import AdderTree, sum_shape
+from bnn_rtl.circuit import add_circuit, has_lut6
+from bnn_rtl.popcount import delayed, popcount
 
 __all__ = ["DotProduct", "SignedSum", "XnorPopcount", "ZeroPaddedXnorPopcount", "dot_product"]
+
+_LEVELS: Final = 8
 
 
 class XnorPopcount(Component):
     """``o = popcount(xnor(x, w))``, the matches of `lanes` inputs and weights, one result a cycle.
 
-    Latency: that of the adder tree. A lane that pads holds x = 0 and w = 1, which never match.
+    Latency: `latency` cycles. A lane that pads never matches.
 
     x : [lanes] bits, the inputs
     w : [lanes] bits, the weights
     o : the matches, 0..lanes
     """
 
-    def __init__(self, lanes: int) -> None:
-        self.module = f"_xnor_popcount_{lanes}"
-        self._tree = AdderTree(unsigned(1), lanes)
+    def __init__(self, lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
+        self.module = f"_xnor_popcount_{lanes}_{family.name}_{levels}"
+        self._adder: Circuit | AdderTree = (
+            xnor_popcount_circuit(lanes, levels) if has_lut6(family) else AdderTree(unsigned(1), lanes, levels)
+        )
         super().__init__({"x": In(lanes), "w": In(lanes), "o": Out(sum_shape(unsigned(1), lanes))})
 
     @property
     def latency(self) -> int:
         """The number of cycles from `x` and `w` to `o`."""
-        return self._tree.latency
+        return self._adder.latency
 
     def total_shape(self, words: int) -> Shape:
         """Returns the shape of the sum of so many results."""
@@ -37,8 +53,13 @@ class XnorPopcount(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tree = self._tree
-        m.d.comb += [self._tree.i.as_value().eq(~(self.x ^ self.w)), self.o.eq(self._tree.o)]
+        matches = Signal(len(self.w))
+        if isinstance(self._adder, Circuit):
+            _add_circuit(m, platform, self, self._adder, lambda: popcount(m, matches, "ones"))
+        else:
+            m.submodules.tree = self._adder
+            m.d.comb += [self._adder.i.as_value().eq(matches), self.o.eq(self._adder.o)]
+        m.d.comb += matches.eq(~(self.x ^ self.w))
         return m
 
 
@@ -46,27 +67,29 @@ class ZeroPaddedXnorPopcount(Component):
     """``o = 2 * popcount(xnor(x, w)) + zeros`` over pixels of `pixel_lanes` inputs, some of which are true zeros.
 
     A zero stands between +1 and -1, so it is half a match; the result is in halves. One result a cycle. Latency: that of
-    the adder trees, one over the lanes of a pixel and, where there are several pixels, one over them. A lane that pads
-    holds x = 0 and w = 1, which never match.
+    a pixel's count and, where there are several pixels, of the sum over them. A lane that pads never matches.
 
     x : [lanes/pixel_lanes] pixels, each its bits and above them a bit that is 1 if all its inputs are zeros
     w : [lanes] bits, the weights
     o : the matches and half matches in halves, 0..2*lanes
     """
 
-    def __init__(self, lanes: int, pixel_lanes: int) -> None:
+    def __init__(self, lanes: int, pixel_lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
         assert lanes % pixel_lanes == 0
-        self.module = f"_zero_padded_xnor_popcount_{lanes}_{pixel_lanes}"
-        self._pixel_lanes = pixel_lanes
-        self._counts = [AdderTree(unsigned(1), pixel_lanes) for _ in range(lanes // pixel_lanes)]
-        halves = sum_shape(unsigned(2), pixel_lanes)
-        self._total = AdderTree(halves, len(self._counts)) if len(self._counts) > 1 else None
-        x_bits = len(self._counts) * (pixel_lanes + 1)
+        self.module = f"_zero_padded_xnor_popcount_{lanes}_{pixel_lanes}_{family.name}_{levels}"
+        self._pixel_lanes, self._pixels = pixel_lanes, lanes // pixel_lanes
+        self._circuit = zero_padded_popcount_circuit(lanes, pixel_lanes, levels) if has_lut6(family) else None
+        if not self._circuit:
+            self._counts = [AdderTree(unsigned(1), pixel_lanes, levels) for _ in range(self._pixels)]
+            self._total = AdderTree(sum_shape(unsigned(2), pixel_lanes), self._pixels, levels) if self._pixels > 1 else None
+        x_bits = self._pixels * (pixel_lanes + 1)
         super().__init__({"x": In(x_bits), "w": In(lanes), "o": Out(unsigned((2 * lanes).bit_length()))})
 
     @property
     def latency(self) -> int:
         """The number of cycles from `x` and `w` to `o`."""
+        if self._circuit:
+            return self._circuit.latency
         return self._counts[0].latency + (self._total.latency if self._total else 0)
 
     def total_shape(self, words: int) -> Shape:
@@ -75,78 +98,107 @@ class ZeroPaddedXnorPopcount(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        lanes = self._pixel_lanes
+        if self._circuit:
+            _add_circuit(m, platform, self, self._circuit, lambda: self._model(m))
+            return m
         halves = []
         for index, count in enumerate(self._counts):
             m.submodules[f"count{index}"] = count
-            x = self.x[index * (lanes + 1) : (index + 1) * (lanes + 1)]
-            m.d.comb += count.i.as_value().eq(~(x[:lanes] ^ self.w[index * lanes : (index + 1) * lanes]))
-            zeros = Signal(count.latency, name=f"zeros{index}", reset_less=True)
-            m.d.sync += Cat(zeros).eq(Cat(x[lanes], zeros))
-            halves.append(Mux(zeros[-1], lanes, count.o << 1))
+            x, w, zero = self._pixel(index)
+            m.d.comb += count.i.as_value().eq(~(x ^ w))
+            halves.append(Mux(delayed(m, zero, count.latency, f"zero{index}_"), self._pixel_lanes, count.o << 1))
         if self._total:
             m.submodules.total = self._total
             m.d.comb += [operand.eq(half) for operand, half in zip(self._total.i, halves, strict=True)]
-            m.d.comb += self.o.eq(self._total.o)
-        else:
-            m.d.comb += self.o.eq(halves[0])
+        m.d.comb += self.o.eq(self._total.o if self._total else halves[0])
         return m
+
+    def _model(self, m: Module) -> Value:
+        halves = []
+        for index in range(self._pixels):
+            x, w, zero = self._pixel(index)
+            matches = Signal(self._pixel_lanes, name=f"matches{index}")
+            m.d.comb += matches.eq(~(x ^ w))
+            halves.append(Mux(zero, self._pixel_lanes, popcount(m, matches, f"ones{index}_") << 1))
+        return reduce(add, halves)
+
+    def _pixel(self, index: int) -> tuple[Value, Value, Value]:
+        """Returns a pixel's inputs and weights, and whether it is zeros."""
+        lanes = self._pixel_lanes
+        x = self.x.word_select(index, lanes + 1)
+        return x[:lanes], self.w.word_select(index, lanes), x[lanes]
 
 
 class SignedSum(Component):
     """``o = sum(w ? x : ~x)``, which is ``sum(w * x)`` less the number of weights of -1, one result a cycle.
 
     The complement of x is -x - 1, so the ones that are missing are a constant of each neuron and belong into its
-    threshold; a lane then costs an XOR that fits the adder's own look-up table. A lane that pads holds x = 0 and w = 1.
-
-    Latency: that of the adder tree.
+    threshold; a lane then costs XORs that fit the look-up tables that add them. Latency: `latency` cycles. A lane that
+    pads adds nothing.
 
     x : [lanes] 8-bit integers, lane 0 lowest
     w : [lanes] bits, the weights
     o : the sum, signed
     """
 
-    def __init__(self, element: Shape, lanes: int) -> None:
-        self.module = f"_signed_sum_{'i' if element.signed else 'u'}{element.width}_{lanes}"
+    def __init__(self, element: Shape, lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
+        self.module = f"_signed_sum_{'i' if element.signed else 'u'}{element.width}_{lanes}_{family.name}_{levels}"
         self._element = element
-        operand = _operand_shape(element)
-        self._tree = AdderTree(operand, lanes)
-        super().__init__({"x": In(lanes * element.width), "w": In(lanes), "o": Out(sum_shape(operand, lanes))})
+        self._operand = element if element.signed else signed(element.width + 1)
+        self._adder: Circuit | AdderTree = (
+            signed_sum_circuit(element.width, element.signed, lanes, levels)
+            if has_lut6(family)
+            else AdderTree(self._operand, lanes, levels)
+        )
+        super().__init__({"x": In(lanes * element.width), "w": In(lanes), "o": Out(sum_shape(self._operand, lanes))})
 
     @property
     def latency(self) -> int:
         """The number of cycles from `x` and `w` to `o`."""
-        return self._tree.latency
+        return self._adder.latency
 
     def total_shape(self, words: int) -> Shape:
         """Returns the shape of the sum of so many results."""
-        return sum_shape(_operand_shape(self._element), words * len(self.w))
+        return sum_shape(self._operand, words * len(self.w))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tree = self._tree
-        width = self._element.width
-        for lane, operand in enumerate(self._tree.i):
-            x = self.x[lane * width : (lane + 1) * width]
-            extended = x.as_signed() if self._element.signed else Cat(x, 0).as_signed()
-            m.d.comb += operand.eq(Mux(self.w[lane], extended, ~extended))
-        m.d.comb += self.o.eq(self._tree.o)
+        if isinstance(self._adder, Circuit):
+            _add_circuit(m, platform, self, self._adder, lambda: reduce(add, self._operands()))
+        else:
+            m.submodules.tree = self._adder
+            m.d.comb += [operand.eq(value) for operand, value in zip(self._adder.i, self._operands(), strict=True)]
+            m.d.comb += self.o.eq(self._adder.o)
         return m
 
+    def _operands(self) -> list[Value]:
+        """Returns what each lane adds."""
+        values = []
+        for lane, weight in enumerate(self.w):
+            x = self.x.word_select(lane, self._element.width)
+            extended = x.as_signed() if self._element.signed else Cat(x, 0).as_signed()
+            values.append(Mux(weight, extended, ~extended))
+        return values
 
-# `module` is the name of its Verilog module, which all instances share; no network's name starts with _.
+
 DotProduct: TypeAlias = XnorPopcount | ZeroPaddedXnorPopcount | SignedSum
 
 
-def _operand_shape(element: Shape) -> Shape:
-    return element if element.signed else signed(element.width + 1)
-
-
-def dot_product(element: Shape, lanes: int, zero_padded_lanes: int | None = None) -> DotProduct:
-    """Returns the dot product for inputs of `element`, bits or 8-bit integers.
+def dot_product(
+    element: Shape, lanes: int, zero_padded_lanes: int | None = None, family: Family = SERIES_7, levels: int = _LEVELS
+) -> DotProduct:
+    """Returns the dot product for inputs of `element`, bits or 8-bit integers, on a family, with at most so many `levels`.
 
     `zero_padded_lanes`: for bits among which are true zeros, the lanes of a pixel, else None.
     """
     if zero_padded_lanes is not None:
-        return ZeroPaddedXnorPopcount(lanes, zero_padded_lanes)
-    return XnorPopcount(lanes) if element.width == 1 else SignedSum(element, lanes)
+        return ZeroPaddedXnorPopcount(lanes, zero_padded_lanes, family, levels)
+    return XnorPopcount(lanes, family, levels) if element.width == 1 else SignedSum(element, lanes, family, levels)
+
+
+def _add_circuit(m: Module, platform: object, dot: DotProduct, circuit: Circuit, model: Callable[[], Value]) -> None:
+    """Adds a circuit for a family that has its primitives; without one what gives the same result in the same cycle."""
+    if has_lut6(platform):
+        m.d.comb += dot.o.eq(add_circuit(m, circuit, Cat(dot.x, dot.w)))
+    else:
+        m.d.comb += dot.o.eq(delayed(m, model(), circuit.latency, "result"))

@@ -10,6 +10,8 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
+from bnn_hw.family import Family
+from bnn_hw.memory import memory_attributes
 from bnn_rtl.dot_product import DotProduct
 from bnn_rtl.finish import Finish
 from bnn_rtl.group_memory import group_address
@@ -62,6 +64,7 @@ class MatrixVectorUnit(Component):
         name: str,
         dot: DotProduct,
         weights: Sequence[int],
+        family: Family,
         *,
         inputs: int,
         outputs: int,
@@ -69,7 +72,7 @@ class MatrixVectorUnit(Component):
         finish: Finish,
         lut_bits: int = 0,
     ) -> None:
-        self._dot, self._weights, self._finish = dot, weights, finish
+        self._dot, self._weights, self._family, self._finish = dot, weights, family, finish
         self._pe, self._simd = pe, len(dot.w)
         self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, self._simd)
         self._block_bits = pe * self._simd - lut_bits
@@ -130,7 +133,9 @@ class MatrixVectorUnit(Component):
         """Holds two vectors and replays each NF times; returns the word issued a cycle ago, and whether one is there."""
         words = self._synapse_folds
         depth = 2 * words if self._neuron_folds > 1 else 2
-        buffer = m.submodules.buffer = Memory(shape=len(self.i.payload), depth=depth, init=[])
+        width = len(self.i.payload)
+        attrs = memory_attributes(self._family, depth, width)
+        buffer = m.submodules.buffer = Memory(shape=width, depth=depth, init=[], attrs=attrs)
         write = buffer.write_port()
         read = buffer.read_port()
         synapse = Signal(range(words))
@@ -211,4 +216,3 @@ class MatrixVectorUnit(Component):
             with m.If(valid[-1]):
                 m.d.sync += sums[index].eq(partial + Mux(first[-1], starts[index], sums[index]))
         return done, sums
-

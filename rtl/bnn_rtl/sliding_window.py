@@ -8,7 +8,9 @@ from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.stage import DISTRIBUTED_BITS, Window
+from bnn_hw.family import Family
+from bnn_hw.memory import memory_attributes
+from bnn_hw.stage import Window
 
 __all__ = ["SlidingWindow"]
 
@@ -39,8 +41,8 @@ class SlidingWindow(Component):
     o : stream of words of `width` bits, and one more where pixels past the image are marked
     """
 
-    def __init__(self, window: Window, width: int, *, padding: int | None = 0, words_first: bool = False) -> None:
-        self._window, self._width = window, width
+    def __init__(self, window: Window, width: int, family: Family, *, padding: int | None = 0, words_first: bool = False) -> None:
+        self._window, self._width, self._family = window, width, family
         self._pads = any(window.padding)
         self._marks = self._pads and padding is None
         self._padding = padding
@@ -58,8 +60,8 @@ class SlidingWindow(Component):
         m = Module()
         window, depth = self._window, self._window.buffer_words
         line = window.columns * window.words
-        style = "distributed" if depth * self._width <= DISTRIBUTED_BITS else "block"
-        m.submodules.buffer = buffer = Memory(shape=self._width, depth=depth, init=[], attrs={"ram_style": style})
+        attrs = memory_attributes(self._family, depth, self._width)
+        m.submodules.buffer = buffer = Memory(shape=self._width, depth=depth, init=[], attrs=attrs)
         write = buffer.write_port()
         read = buffer.read_port()
 

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The top of an FPGA whose board has a serial line: the UART shell at the accelerator's clock."""
+
+from typing import Final
+
+from amaranth.hdl import Instance, Module, Signal
+from amaranth.lib.wiring import Component, In, Out
+
+from bnn_hw.boards import Board, Serial
+from bnn_hw.errors import ArtefactError
+from bnn_hw.family import ECP5
+from bnn_hw.network import Network
+from bnn_hw.plan import Plan
+from bnn_rtl.emit import Part
+from bnn_rtl.uart_shell import UartShell
+
+__all__ = ["UartBoard", "pll_dividers"]
+
+_VCO_MHZ: Final = range(400, 801)  # of an ECP5's PLL (FPGA-DS-02012)
+_MAX_DIVIDER: Final = 128
+
+
+class UartBoard(Component):
+    """The UART shell, on the board's oscillator or, where the accelerator has another clock, behind a PLL.
+
+    The clock that a PLL gives is held back until it has locked, since the shell has no reset.
+
+    clk    : the board's oscillator
+    rx, tx : the serial line
+    """
+
+    def __init__(self, network: Network, plan: Plan, board: Board, serial: Serial) -> None:
+        self._board, self._serial = board, serial
+        self._shell = UartShell(network, plan, clock_hz=board.clock_mhz * 1_000_000, baud=serial.baud)
+        super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1)})
+
+    @property
+    def parts(self) -> list[Part]:
+        """The components that the layers hold instances of, and whose Verilog is emitted beside the shell's."""
+        return [*self._shell.parts]
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.shell = shell = self._shell
+        m.d.comb += [shell.rx.eq(self.rx), self.tx.eq(shell.tx)]
+        if self._serial.oscillator_mhz == self._board.clock_mhz:
+            m.d.comb += shell.clk.eq(self.clk)
+        elif self._board.family is ECP5:
+            self._ecp5_pll(m)
+        else:
+            raise ArtefactError(
+                f"board {self._board.name}: clock_mhz must be the oscillator's {self._serial.oscillator_mhz}, not "
+                f"{self._board.clock_mhz}, because bnn_hw has a PLL only for {ECP5.name}"
+            )
+        return m
+
+    def _ecp5_pll(self, m: Module) -> None:
+        reference, feedback, output = pll_dividers(self._serial.oscillator_mhz, self._board.clock_mhz)
+        clock, locked = Signal(), Signal()
+        m.submodules.pll = Instance(
+            "EHXPLLL",
+            p_CLKI_DIV=reference,
+            p_CLKFB_DIV=feedback,
+            p_CLKOP_DIV=output,
+            p_CLKOP_CPHASE=output - 1,  # as a PLL without a shift has it
+            p_CLKOP_ENABLE="ENABLED",
+            p_FEEDBK_PATH="CLKOP",
+            a_FREQUENCY_PIN_CLKI=str(self._serial.oscillator_mhz),
+            a_FREQUENCY_PIN_CLKOP=str(self._board.clock_mhz),
+            a_ICP_CURRENT="12",
+            a_LPF_RESISTOR="8",
+            i_CLKI=self.clk,
+            i_CLKFB=clock,
+            i_RST=0,
+            i_STDBY=0,
+            o_CLKOP=clock,
+            o_LOCK=locked,
+        )
+        m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=locked, o_CLKO=self._shell.clk)
+
+
+def pll_dividers(oscillator_mhz: int, clock_mhz: int) -> tuple[int, int, int]:
+    """Returns the dividers of an ECP5's PLL, of reference, feedback and output: oscillator * feedback / reference is the clock.
+
+    Raises `ArtefactError` where there are none.
+    """
+    for reference in range(1, _MAX_DIVIDER + 1):
+        feedback, rest = divmod(clock_mhz * reference, oscillator_mhz)
+        outputs = [output for output in range(1, _MAX_DIVIDER + 1) if clock_mhz * output in _VCO_MHZ]
+        if not rest and 1 <= feedback <= _MAX_DIVIDER and outputs:
+            return reference, feedback, min(outputs, key=lambda output: abs(clock_mhz * output - 600))
+    raise ArtefactError(f"an ECP5's PLL makes no {clock_mhz} MHz of {oscillator_mhz}; give the board another clock_mhz")
