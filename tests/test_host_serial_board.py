@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import cocotb_run
 from benches.uart_line_bench import CLASSIFY, IDENTIFY, frame, naive_crc
 from bnn_host.serial_board import SerialBoard
 from bnn_hw import golden
@@ -89,7 +88,6 @@ def _simulated(
     network: Network, folder: Path, seed: int, monkeypatch: pytest.MonkeyPatch, altered: list[Any], lost: list[Any]
 ) -> Iterator[str]:
     """Simulates a board with the network; gives the name of its terminal."""
-    monkeypatch.setitem(cocotb_run._BUILD_ARGUMENTS, "icarus", ["-g2005"])  # see test_rtl_uart_shell.py
     save_network(network, folder / "network.safetensors")
     shell = UartShell(network, random_plan(network, seed), clock_hz=_DIVISOR * _BAUD, baud=_BAUD)
     stimulus = {"seed": seed, "bit_ns": 10 * _DIVISOR, "silence_bits": silence_bits(_BAUD), "cycles": 0}
@@ -101,7 +99,7 @@ def _simulated(
             "icarus",
             folder,
             {**stimulus, "altered": altered, "lost": lost},
-            dots=shell.parts,
+            parts=shell.parts,
         )
         try:
             while not (folder / "terminal.txt").exists():

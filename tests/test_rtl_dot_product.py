@@ -36,7 +36,7 @@ def _units(draw: random.Random) -> dict[str, _Unit]:
         latency = _LATENCY[lanes]
         units[f"adder_u5_{lanes}"] = _unit(AdderTree(unsigned(5), lanes, 3), latency, {"i": (0, 31)}, sum, draw)
         units[f"adder_s4_{lanes}"] = _unit(AdderTree(signed(4), lanes, 3), latency, {"i": (-8, 7)}, sum, draw)
-    units["adder_u5_9_2"] = _unit(AdderTree(unsigned(5), 9, levels=2), 2, {"i": (0, 31)}, sum, draw)
+    units["adder_u5_17_2"] = _unit(AdderTree(unsigned(5), 17, levels=2), 3, {"i": (0, 31)}, sum, draw)
     for family in (SERIES_7, ECP5):
         for lanes in (1, 2, 3, 7, 9, 64):
             popcount = XnorPopcount(lanes, family, levels=3)

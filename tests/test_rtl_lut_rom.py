@@ -4,7 +4,6 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,7 +23,6 @@ from cocotb_run import fresh_seed
 # Around what a look-up table of 5 and of 6 inputs holds, 2 and 4 of the latter, and blocks of 4.
 _DEPTHS: Final = (2, 31, 32, 33, 63, 64, 65, 128, 129, 200, 256, 257, 600)
 _SHAPES: Final = (*((depth, 5) for depth in _DEPTHS), (2, 1), (32, 1), (32, 2), (33, 2), (600, 1))
-_FORMS: Final = re.compile(r"`ifdef SYNTHESIS\n(// address < \d+\n)(.*?)`else\n(.*?)`endif\n", re.DOTALL)
 
 
 class _Nothing(Component):
@@ -49,25 +47,25 @@ class _Forms:
 
     module: str
     words: list[int]
-    limit: str  # the comment that gives the limit of the address
-    primitive: str
+    primitive: str  # with the comment that gives the limit of the address; empty where there is only the model
     model: str
 
 
-def _emit(roms: Iterable[LutRom], family: Family = SERIES_7) -> str:
-    return emit_verilog(_Nothing(), "nothing", roms, family)
+def _emit(rom: LutRom, family: Family = SERIES_7) -> str:
+    _, text = emit_verilog(_Nothing(), "nothing", [rom], family).split("endmodule\n", 1)
+    return text
 
 
 @pytest.fixture(scope="module")
 def forms() -> dict[tuple[int, int], _Forms]:
     """The forms of each shape of memory, depth and width."""
     draw = random.Random(fresh_seed())
-    roms = {shape: _rom(*shape, draw) for shape in _SHAPES}
     found = {}
-    for limit, primitive, model in _FORMS.findall(_emit(rom for rom, _ in roms.values())):
-        shape = next(shape for shape, (rom, _) in roms.items() if f"module {rom.module}(" in model)
-        found[shape] = _Forms(roms[shape][0].module, roms[shape][1], limit, primitive, model)
-    assert len(found) == len(_SHAPES)
+    for shape in _SHAPES:
+        rom, words = _rom(*shape, draw)
+        text = _emit(rom)
+        both = re.fullmatch(r"\n`ifdef SYNTHESIS\n(.*)`else\n(.*)`endif\n", text, re.DOTALL)
+        found[shape] = _Forms(rom.module, words, *(both.groups() if both else ("", text)))
     return found
 
 
@@ -82,22 +80,23 @@ def _naive(module: str, width: int, words: list[int]) -> str:
     )
 
 
-def _beside_words(limit: str, form: str, module: str, width: int, words: list[int]) -> str:
+def _beside_words(form: str, module: str, width: int, words: list[int]) -> str:
     """Returns a form where `check_primitives` expects the primitives, and the words where it expects their model."""
-    return f"`ifdef SYNTHESIS\n{limit}{form}`else\n{_naive(module, width, words)}`endif\n"
+    return f"`ifdef SYNTHESIS\n// address < {len(words)}\n{form}`else\n{_naive(module, width, words)}`endif\n"
 
 
 def test_both_forms_give_the_words(forms: dict[tuple[int, int], _Forms], tmp_path: Path) -> None:
     text = []
     for (depth, width), form in forms.items():
-        assert form.limit == f"// address < {depth}\n"
-        text.append(_beside_words(form.limit, form.primitive, form.module, width, form.words))
+        if depth <= 256:
+            assert form.primitive.startswith(f"// address < {depth}\n")
+            text.append(_beside_words(form.primitive, form.module, width, form.words))
         renamed = f"model_{form.module}"
-        text.append(_beside_words(form.limit, form.model.replace(form.module, renamed), renamed, width, form.words))
+        text.append(_beside_words(form.model.replace(form.module, renamed), renamed, width, form.words))
     assert check_primitives("\n".join(text), tmp_path) > max(_DEPTHS)
 
 
-@pytest.mark.parametrize("shape", [(32, 1), (257, 5)])
+@pytest.mark.parametrize("shape", [(32, 1), (200, 5)])
 def test_a_wrong_bit_of_a_table_is_found(shape: tuple[int, int], forms: dict[tuple[int, int], _Forms], tmp_path: Path) -> None:
     """The test above can fail: whichever bit of a word is wrong."""
     depth, width = shape
@@ -107,34 +106,32 @@ def test_a_wrong_bit_of_a_table_is_found(shape: tuple[int, int], forms: dict[tup
     value = int(init[3], {"d": 10, "h": 16}[init[2]]) ^ 1 << address % 64
     wrong = f"{form.primitive[: init.start()]}.INIT({init[1]}'d{value}){form.primitive[init.end() :]}"
     with pytest.raises(MismatchError, match=rf"^module {form.module}: "):
-        check_primitives(_beside_words(form.limit, wrong, form.module, width, form.words), tmp_path)
+        check_primitives(_beside_words(wrong, form.module, width, form.words), tmp_path)
 
 
-@pytest.mark.parametrize("family", [SERIES_7, ULTRASCALE_PLUS])
-def test_cells_are_as_many_as_memory_says(family: Family, forms: dict[tuple[int, int], _Forms]) -> None:
+def test_cells_are_as_many_as_memory_says(forms: dict[tuple[int, int], _Forms]) -> None:
     """A bit takes a look-up table for 64 words, or half of one for 32; MUXF7 joins 2 and MUXF8 4 of them."""
-    joins = {65: (1, 0), 128: (1, 0), 129: (2, 1), 200: (2, 1), 256: (2, 1), 257: (2, 1), 600: (5, 2)}
+    joins = {65: (1, 0), 128: (1, 0), 129: (2, 1), 200: (2, 1), 256: (2, 1)}
     for (depth, width), form in forms.items():
         cells = Counter(re.findall(r"^ +(LUT5|LUT6|LUT6_2|MUXF7|MUXF8) (?:#\(|\\?\w)", form.primitive, re.MULTILINE))
+        if depth > 256:
+            assert not form.primitive, (depth, width)
+            continue
         tables = cells["LUT5"] + cells["LUT6"] + cells["LUT6_2"]
-        luts = lut_rom_luts(family, depth, width)
-        if depth <= 256:
-            assert tables == luts, (depth, width)
-        else:  # and some that select among blocks, which synthesis makes
-            assert tables == {257: 4 + 1, 600: 4 + 4 + 2}[depth] * width < luts <= 1.3 * tables
+        assert tables == lut_rom_luts(SERIES_7, depth, width) == lut_rom_luts(ULTRASCALE_PLUS, depth, width), (depth, width)
         multiplexers = joins.get(depth, (0, 0))
         assert (cells["MUXF7"], cells["MUXF8"]) == (multiplexers[0] * width, multiplexers[1] * width), (depth, width)
 
 
 def test_families_of_the_same_cells_have_the_same_form() -> None:
     rom, _ = _rom(70, 3, random.Random(1))
-    assert _emit([rom], SERIES_7) == _emit([rom], ULTRASCALE_PLUS)
+    assert _emit(rom, SERIES_7) == _emit(rom, ULTRASCALE_PLUS)
 
 
 @pytest.mark.parametrize("family", [ECP5, ICE40, GOWIN])
 def test_families_of_smaller_tables_take_the_model(family: Family) -> None:
     rom, _ = _rom(70, 3, random.Random(1))
-    verilog = _emit([rom], family)
+    verilog = _emit(rom, family)
     assert "`ifdef" not in verilog
     assert "LUT" not in verilog
     assert verilog.count(f"module {rom.module}(") == 1
@@ -151,4 +148,4 @@ def test_words_that_are_all_the_same_take_no_memory() -> None:
     assert len(nothing) == 0
     memory = lut_rom("rom", 3, [5, 5, 5, 4])
     assert isinstance(memory, LutRom)
-    assert "module rom(" in _emit([memory])
+    assert "module rom(" in _emit(memory)

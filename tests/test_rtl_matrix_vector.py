@@ -158,7 +158,7 @@ def test_results_interval_and_latency(simulator: str, tmp_path: Path) -> None:
         simulator,
         tmp_path,
         seed,
-        dots=[part for case in cases.values() for part in case.unit.parts],
+        parts=[part for case in cases.values() for part in case.unit.parts],
     )
     for name, case in cases.items():
         taken, given = recorded[name]["taken"], recorded[name]["given"]

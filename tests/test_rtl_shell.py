@@ -95,7 +95,7 @@ def test_shell(name: str, simulator: str, tmp_path: Path) -> None:
     shell = Shell(network, plan)
     stimulus = {"seed": seed, "pe": [stage.pe for stage in plan.stages(network)], "cycles": plan.cycles(network)}
     benches = ["shell_streams", "shell_registers", "shell_faults"]
-    run_bench(shell, benches, simulator, tmp_path, stimulus, dots=shell.parts)
+    run_bench(shell, benches, simulator, tmp_path, stimulus, parts=shell.parts)
 
 
 def test_many_small_images_in_flight_never_stop_the_input(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import cocotb_run
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError, UsageError
 from bnn_hw.frames import Answer, Fault, Identity, Request, frame, silence_bits
@@ -51,18 +50,12 @@ _CASES = {
 _DOCUMENT = Path(__file__).parents[1] / "docs" / "uart.md"
 
 
-@pytest.fixture(autouse=True)
-def _verilog_2005(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiles as Verilog in Icarus: in SystemVerilog an always @* does not run until something changes, as a reset does."""
-    monkeypatch.setitem(cocotb_run._BUILD_ARGUMENTS, "icarus", ["-g2005"])
-
-
 def _run(bench: str, network: Network, plan: Plan, simulator: str, folder: Path, seed: int, divisor: int) -> None:
     shell = UartShell(network, plan, clock_hz=divisor * _BAUD, baud=_BAUD)
     save_network(network, folder / "network.safetensors")
     cycles = sum(stage.cycles for stage in plan.stages(network)) + 200  # of one image through all layers, at the most
     stimulus = {"seed": seed, "bit_ns": divisor * _CLOCK_NS, "silence_bits": silence_bits(_BAUD), "cycles": cycles}
-    run_bench(shell, bench, simulator, folder, stimulus, dots=shell.parts)
+    run_bench(shell, bench, simulator, folder, stimulus, parts=shell.parts)
 
 
 @pytest.mark.parametrize(("name", "simulator"), [("bit", "verilator"), *((name, "icarus") for name in _CASES)])

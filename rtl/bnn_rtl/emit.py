@@ -2,6 +2,7 @@
 """Verilog from components: the same component gives the same bytes."""
 
 from collections.abc import Iterable
+from importlib.resources import files
 from typing import Protocol
 
 from amaranth.back import verilog
@@ -9,8 +10,9 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, Signature
 
 from bnn_hw.family import SERIES_7, Family
+from bnn_rtl.lut_rom import LutRom
 
-__all__ = ["Part", "emit_verilog"]
+__all__ = ["Part", "emit_verilog", "ones_verilog"]
 
 
 class Part(Protocol):
@@ -36,9 +38,20 @@ def emit_verilog(component: Component, name: str, parts: Iterable[Part], family:
     modules = {part.module: part for part in parts}
     texts = [verilog.convert(component, name=name, emit_src=False)]
     for module, part in sorted(modules.items()):
-        model, primitive = (verilog.convert(part, name=module, platform=platform, emit_src=False) for platform in (None, family))
+        model = verilog.convert(part, name=module, emit_src=False)
+        if isinstance(part, LutRom):
+            primitive = part.primitives(family) or model
+        else:
+            primitive = verilog.convert(part, name=module, platform=family, emit_src=False)
         texts.append(model if model == primitive else _two_forms(part, model, primitive))
+    if any("_ones32 " in text for text in texts):
+        texts.append(f"`ifndef SYNTHESIS\n{ones_verilog()}`endif\n")
     return "\n".join(texts)
+
+
+def ones_verilog() -> str:
+    """Returns the Verilog of the module that models count ones with."""
+    return files("bnn_rtl").joinpath("ones.v").read_text()
 
 
 def _two_forms(part: Part, model: str, primitive: str) -> str:

@@ -11,7 +11,8 @@ from typing import Final
 
 from bnn_hw.errors import MismatchError
 from bnn_hw.tools import cxx_compiler, run_tool
-from bnn_rtl.rom_equivalence import is_rom, rom_difference
+from bnn_rtl.emit import ones_verilog
+from bnn_rtl.rom_equivalence import is_rom, module_name, rom_difference
 from bnn_rtl.simulation import _compile
 
 __all__ = ["check_primitives"]
@@ -45,17 +46,17 @@ def check_primitives(verilog: str, folder: Path) -> int:
     """
     pairs = []
     for primitive, model in (match.groups() for match in _FORMS.finditer(verilog)):
-        pair = _pair(primitive, model)
         if not is_rom(model):
-            pairs.append(pair)
+            pairs.append(_pair(primitive, model))
         elif (address := rom_difference(primitive, model)) is not None:
-            raise MismatchError(f"module {pair.name}: its primitives differ from its model at address {address}")
+            raise MismatchError(f"module {module_name(model)}: its primitives differ from its model at address {address}")
     if not pairs:
         return 0
     words = max(2, -(-max(width for pair in pairs for width in pair.inputs.values()) // 32))
     ports = max(2, *(len(pair.inputs) for pair in pairs))
     primitives = files("bnn_rtl").joinpath("primitives.v").read_text()
-    (folder / "design.v").write_text("\n".join([primitives, *(text for pair in pairs for text in (pair.primitive, pair.model))]))
+    forms = [text for pair in pairs for text in (pair.primitive, pair.model)]
+    (folder / "design.v").write_text("\n".join([primitives, ones_verilog(), *forms]))
     (folder / "testbench.v").write_text(_testbench(pairs, ports, 32 * words))
     (folder / "taps.h").write_text(f"#define PORTS {ports}\n#define PORT_WORDS {words}\n")
     (folder / "harness.cpp").write_bytes(files("bnn_rtl").joinpath("primitives_harness.cpp").read_bytes())

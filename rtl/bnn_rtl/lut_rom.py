@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Constants in look-up tables."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, ResetSignal, Signal, Value
+from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Signal, Value
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
+from bnn_hw.family import Family
 from bnn_rtl.circuit import has_lut6
 
 __all__ = ["LutRom", "lut_rom", "read_rom"]
 
-_LUT_WORDS = 64  # words that a look-up table of six inputs holds, one bit of each
-_MOST_WORDS = 256  # up to here without logic behind the look-up tables
+_LUT_INPUTS = 6
+_LUT_WORDS = 1 << _LUT_INPUTS  # of which a look-up table holds one bit each
+_MOST_WORDS = 4 * _LUT_WORDS  # that multiplexers beside the look-up tables join
+_WIRES = ("read", "words0", "words1", "words2", "words3", "joined0", "joined1")
 
 
 class LutRom(Component):
@@ -34,52 +37,62 @@ class LutRom(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        if not has_lut6(platform) or len(self._words) > _MOST_WORDS:
-            attrs = {"rom_style": "logic"}
-            m.submodules.memory = memory = Memory(shape=len(self.data), depth=len(self._words), init=self._words, attrs=attrs)
-            port = memory.read_port()
-            m.d.comb += [port.addr.eq(self.address), self.data.eq(port.data)]
-            return m
-        read = [Signal(name=f"read{bit}") for bit in range(len(self.data))]
-        register = Signal(len(self.data), reset_less=True)
-        m.d.sync += register.eq(Cat(read))
-        m.d.comb += self.data.eq(register)
-        tables = [sum((word >> bit & 1) << index for index, word in enumerate(self._words)) for bit in range(len(read))]
-        if len(self._words) > _LUT_WORDS // 2:
-            for bit, table in enumerate(tables):
-                self._add_column(m, bit, table, read[bit])
-        else:
-            for bit in range(0, len(tables), 2):
-                self._add_pair(m, bit, tables[bit : bit + 2], read[bit : bit + 2])
+        attrs = {"rom_style": "logic"}
+        m.submodules.memory = memory = Memory(shape=len(self.data), depth=len(self._words), init=self._words, attrs=attrs)
+        port = memory.read_port()
+        m.d.comb += [port.addr.eq(self.address), self.data.eq(port.data)]
         return m
 
-    def _add_pair(self, m: Module, bit: int, tables: list[int], read: list[Signal]) -> None:
-        """Reads one or two bits of at most 32 words from one look-up table."""
-        inputs = self._inputs(5)
+    def primitives(self, family: Family) -> str | None:
+        """Returns the Verilog of the module as primitives of a family, or None where synthesis makes it of logic.
+
+        It is written as text, since Amaranth takes a minute for the look-up tables of a large memory.
+        """
+        if not has_lut6(family) or len(self._words) > _MOST_WORDS:
+            return None
+        width = len(self.data)
+        tables = [sum((word >> bit & 1) << index for index, word in enumerate(self._words)) for bit in range(width)]
+        if len(self._words) <= _LUT_WORDS // 2:
+            cells = [self._pair(bit, tables[bit : bit + 2]) for bit in range(0, width, 2)]
+        else:
+            cells = [cell for bit, table in enumerate(tables) for cell in self._column(bit, table)]
+        lines = [
+            f"module {self.module}(clk, rst, data, address);",
+            "  input clk, rst;",
+            f"  input [{len(self.address) - 1}:0] address;",
+            f"  output reg [{width - 1}:0] data;",
+            f"  wire [{width - 1}:0] {', '.join(_WIRES)};",
+            *(f"  {cell};" for cell in cells),
+            "  always @(posedge clk) data <= read;",
+            "endmodule",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _pair(self, bit: int, tables: list[int]) -> str:
+        """Returns the look-up table of one or two bits of at most 32 words."""
+        inputs = self._inputs(_LUT_INPUTS - 1)
         if len(tables) == 1:
-            m.submodules[f"bit{bit}"] = Instance("LUT5", p_INIT=Const(tables[0], 32), **inputs, o_O=read[0])
-            return
-        init = Const(tables[0] | tables[1] << 32, 64)
-        outputs = {"o_O5": read[0], "o_O6": read[1]}
-        m.submodules[f"bit{bit}"] = Instance("LUT6_2", p_INIT=init, **inputs, i_I5=Const(1), **outputs)
+            return f"LUT5 #(.INIT(32'h{tables[0]:08x})) lut{bit} (.O(read[{bit}]), {inputs})"
+        init = tables[0] | tables[1] << _LUT_WORDS // 2
+        return f"LUT6_2 #(.INIT(64'h{init:016x})) lut{bit} (.O5(read[{bit}]), .O6(read[{bit + 1}]), {inputs}, .I5(1'b1))"
 
-    def _add_column(self, m: Module, bit: int, table: int, read: Signal) -> None:
-        """Reads a bit of at most 256 words from 1, 2 or 4 look-up tables: a MUXF8 joins what two MUXF7 give."""
+    def _column(self, bit: int, table: int) -> Iterator[str]:
+        """Yields the cells of a bit of at most 256 words: 1, 2 or 4 look-up tables, and what joins them."""
         count = 1 << (-(-len(self._words) // _LUT_WORDS) - 1).bit_length()
-        wires = [Signal(name=f"bit{bit}_{at}") for at in range(count)] if count > 1 else [read]
-        for at, out in enumerate(wires):
-            init = Const(table >> at * _LUT_WORDS & (1 << _LUT_WORDS) - 1, _LUT_WORDS)
-            m.submodules[f"lut{bit}_{at}"] = Instance("LUT6", p_INIT=init, **self._inputs(6), o_O=out)
-        for kind, select in (("MUXF7", 6), ("MUXF8", 7)):
-            if len(wires) > 1:
-                pairs = list(zip(wires[0::2], wires[1::2], strict=True))
-                wires = [Signal(name=f"bit{bit}_{kind}_{at}") for at in range(len(pairs))] if len(pairs) > 1 else [read]
-                for at, ((low, high), out) in enumerate(zip(pairs, wires, strict=True)):
-                    pins = {"i_I0": low, "i_I1": high, "i_S": self.address[select], "o_O": out}
-                    m.submodules[f"{kind}_{bit}_{at}"] = Instance(kind, **pins)
+        for at in range(count):
+            init = table >> at * _LUT_WORDS & (1 << _LUT_WORDS) - 1
+            out = f"words{at}" if count > 1 else "read"
+            yield f"LUT6 #(.INIT(64'h{init:016x})) lut{bit}_{at} (.O({out}[{bit}]), {self._inputs(_LUT_INPUTS)})"
+        for at in range(0, count - 1, 2):
+            out = f"joined{at // 2}" if count > 2 else "read"
+            taken = f".I0(words{at}[{bit}]), .I1(words{at + 1}[{bit}]), .S(address[6])"
+            yield f"MUXF7 mux7_{bit}_{at // 2} (.O({out}[{bit}]), {taken})"
+        if count > 2:
+            yield f"MUXF8 mux8_{bit} (.O(read[{bit}]), .I0(joined0[{bit}]), .I1(joined1[{bit}]), .S(address[7]))"
 
-    def _inputs(self, count: int) -> dict[str, Value]:
-        return {f"i_I{index}": self.address[index] if index < len(self.address) else Const(0, 1) for index in range(count)}
+    def _inputs(self, count: int) -> str:
+        bits = [f"address[{index}]" if index < len(self.address) else "1'b0" for index in range(count)]
+        return ", ".join(f".I{index}({bit})" for index, bit in enumerate(bits))
 
 
 def lut_rom(module: str, width: int, words: Sequence[int]) -> LutRom | Const:

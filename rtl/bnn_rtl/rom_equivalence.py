@@ -9,24 +9,29 @@ from typing import Final
 
 import numpy as np
 
-__all__ = ["is_rom", "rom_difference"]
+__all__ = ["is_rom", "module_name", "rom_difference"]
 
-_ROM: Final = re.compile(r"^module \S+\(clk, rst, data, address\);$", re.MULTILINE)
-_CELL: Final = re.compile(r"^  (\w+) (?:#\(\n    \.INIT\((\d+'\w+)\)\n  \) )?\w+ \(\n(.*?)\n  \);\n", re.MULTILINE | re.DOTALL)
-_PIN: Final = re.compile(r"^    \.(\w+)\(([^()]+)\),?$", re.MULTILINE)
-_READ: Final = re.compile(r"^    data <= (.*);$", re.MULTILINE)
-_WORD: Final = re.compile(r"^    memory\[(\d+)\] = (\d+'\w+);$", re.MULTILINE)
+_ROM: Final = re.compile(r"^module (\S+)\(clk, rst, data, address\);$", re.MULTILINE)
+_CELL: Final = re.compile(r"^  (\w+) (?:#\(\.INIT\((\S+)\)\) )?\w+ \((.*)\);$", re.MULTILINE)
+_PIN: Final = re.compile(r"\.(\w+)\(([^()]+)\)")
+_WORD: Final = re.compile(r"^    memory\[(\d+)\] = (\S+);$", re.MULTILINE)
 _KINDS: Final = ("LUT5", "LUT6", "LUT6_2", "MUXF7", "MUXF8")  # each takes what kinds before it give
 # Beside its cells the primitive form has ports, wires and a register behind them.
 _REST: Final = re.compile(
-    r"\(\*.*\*\)|module \S+\(.*\);|(input|output|wire|reg) .*;|always @\(posedge clk\)|data <= .*;|assign register = data;"
-    r"|endmodule|//.*|/\*.*\*/|"
+    r"module \S+\(clk, rst, data, address\);|  (input|output reg|wire) .*;|  always @\(posedge clk\) data <= read;|endmodule|//.*|"
 )
 
 
 def is_rom(text: str) -> bool:
     """Returns whether the text of a form is one of a memory of constants."""
     return _ROM.search(text) is not None
+
+
+def module_name(text: str) -> str:
+    """Returns the name of a memory's module."""
+    found = _ROM.search(text)
+    assert found is not None
+    return found[1]
 
 
 def rom_difference(primitive: str, model: str) -> int | None:
@@ -43,19 +48,17 @@ def rom_difference(primitive: str, model: str) -> int | None:
 def _read(text: str, words: int) -> np.ndarray:
     """Returns the bits that the cells give at each address: [words, bits] bool."""
     cells = sorted(_CELL.findall(text), key=lambda cell: _KINDS.index(cell[0]))
-    unknown = [line for line in _CELL.sub("", text).splitlines() if not _REST.fullmatch(line.strip())]
+    unknown = [line for line in _CELL.sub("", text).splitlines() if not _REST.fullmatch(line)]
     assert not unknown, f"a memory of constants has no {unknown[0]!r}"
     bits = {f"address[{bit}]": np.arange(words) >> bit & 1 for bit in range(max(1, (words - 1).bit_length()))}
-    bits |= {"address": np.arange(words) & 1, "1'h0": np.zeros(words, int), "1'h1": np.ones(words, int)}
+    bits |= {"1'b0": np.zeros(words, int), "1'b1": np.ones(words, int)}
     for kind, init, pins in cells:
         wires = dict(_PIN.findall(pins))
         inputs = {pin: bits[wire] for pin, wire in wires.items() if not pin.startswith("O")}
         for pin, value in _outputs(kind, init, inputs).items():
             if pin in wires:
                 bits[wires[pin]] = value
-    read = _READ.search(text)
-    assert read is not None
-    return np.stack([bits[wire] for wire in reversed(read[1].strip("{} ").split(", "))], axis=1).astype(bool)
+    return np.stack([bits[f"read[{bit}]"] for bit in range(sum(wire.startswith("read[") for wire in bits))], axis=1).astype(bool)
 
 
 def _outputs(kind: str, init: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -72,6 +75,6 @@ def _outputs(kind: str, init: str, inputs: dict[str, np.ndarray]) -> dict[str, n
 
 
 def _number(literal: str) -> int:
-    """Returns a number of Verilog: 4'hf or 32'd15."""
+    """Returns a number of Verilog, 4'hf or 32'd15."""
     digits = literal.partition("'")[2]
     return int(digits[1:], {"h": 16, "d": 10}[digits[0]])
