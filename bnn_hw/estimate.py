@@ -51,7 +51,7 @@ class Resources:
         return self.luts <= share * board.luts and self.block_rams <= share * board.block_rams and self.dsps <= share * board.dsps
 
 
-SHELL_RESOURCES = Resources(luts=420, flip_flops=300)  # of the AXI shell
+SHELL_RESOURCES = Resources(luts=480, flip_flops=310)  # of the AXI shell
 
 
 def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:

@@ -155,7 +155,7 @@ def random_conv_network(
 def random_plan(network: Network, seed: int, max_products: int = 256) -> Plan:
     """Returns a plan for a network, of at most so many products a cycle and layer, so that compiling stays quick.
 
-    A convolution's SIMD divides its channels or is a multiple of them.
+    A convolution's SIMD divides its channels or is a multiple of them. Weights lie in look-up tables, in block RAM or in both.
     """
     rng = np.random.default_rng(seed)
     layers = []
@@ -170,8 +170,10 @@ def random_plan(network: Network, seed: int, max_products: int = 256) -> Plan:
             parts = [part for part in range(1, channels + 1) if channels % part == 0]
             choices = [*parts, *range(2 * channels, inputs + 1, channels)]
         simd = int(rng.choice([choice for choice in choices if choice <= max_products]))
-        layers.append(LayerPlan(layer.name, int(rng.integers(1, min(outputs, max_products // simd), endpoint=True)), simd))
-    return Plan(tuple(layers))
+        pe = int(rng.integers(1, min(outputs, max_products // simd), endpoint=True))
+        lut_bits = int(rng.choice([0, pe * simd, rng.integers(0, pe * simd, endpoint=True)]))
+        layers.append(LayerPlan(layer.name, pe, simd, lut_bits))
+    return Plan(tuple(layers), levels=int(rng.integers(2, 8, endpoint=True)))
 
 
 def random_inputs(network: Network, images: int, seed: int) -> np.ndarray:

@@ -17,7 +17,8 @@ from bnn_hw.errors import ArtefactError, ToolError
 from bnn_hw.manifest import MANIFEST, read_manifest
 from bnn_hw.network import Input, Network
 from bnn_hw.network_file import network_digest, save_network
-from bnn_hw.plan import find_plan
+from bnn_hw.plan import load_plan
+from bnn_hw.planner import find_plan
 from bnn_hw.verify import verify_build
 from strategies import random_network
 
@@ -43,6 +44,26 @@ def test_build_is_sealed_and_verifies_again(tmp_path: Path) -> None:
     assert {"network.safetensors", "vectors.npz", "plan.json", "rtl/random.v", "report/summary.json"} == set(manifest.files)
     assert verify_build(folder, seed=3).images == 64
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["random"]
+
+
+def test_build_says_what_it_is_planned_for(tmp_path: Path) -> None:
+    """A board without a processor gets the accelerator behind its serial line as well."""
+    network, board = _network(), BOARDS["icebreaker"]
+    folder = build(network, board, find_plan(network, board), tmp_path / "out", verify=False).folder
+    plan = json.loads((folder / "plan.json").read_text())
+    assert (plan["family"], plan["levels"]) == ("ice40", 8)
+    assert load_plan(folder / "plan.json", network, board) == find_plan(network, board)
+    with pytest.raises(ArtefactError, match=r"plan\.json is a plan for the family ice40, but pynq-z2 is of xc7; find a new one$"):
+        load_plan(folder / "plan.json", network, _BOARD)
+    summary = json.loads((folder / "report" / "summary.json").read_text())
+    assert (summary["board"]["name"], summary["board"]["family"]["block_ram"]) == ("icebreaker", "SB_RAM40_4K")
+    total = find_plan(network, board).resources(network)
+    assert summary["estimate"] == vars(total)
+    assert {"rtl/random.v", "rtl/random_uart.v"} < set(read_manifest(folder).files)
+    for name in ("random", "random_uart"):
+        verilog = (folder / "rtl" / f"{name}.v").read_text()
+        assert f"module {name}(" in verilog
+        assert "LUT6" not in verilog
 
 
 def test_builds_are_the_same_bytes_wherever_they_are_made(tmp_path: Path) -> None:

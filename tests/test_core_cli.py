@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from bnn_hw import golden
+from bnn_hw.boards import BOARDS
 from bnn_hw.cli import app
 from bnn_hw.cli.show import topology
 from bnn_hw.datasets import DATASETS, Dataset, Split
@@ -142,6 +144,11 @@ def test_infer_takes_images_in_colour_and_names_both_shapes_where_they_differ(tm
 def test_boards_and_doctor() -> None:
     boards = {board["name"]: board for board in json.loads(_run("boards", "--json").stdout)}
     assert boards["pynq-z2"]["luts"] == 53_200
+    assert (boards["pynq-z2"]["family"]["name"], boards["icebreaker"]["family"]["name"]) == ("xc7", "ice40")
+    assert list(boards) == list(BOARDS)
+    shown = _run("boards").stdout
+    for row in (r"pynq-z2 +│ xc7z020clg400-1 +│ +100 │ +53,200 │ +140 BRAM36 │ +220", r"icebreaker .*│ +5,280 │ +30 SB_RAM40_4K │"):
+        assert re.search(row, shown), shown
     tools = {tool["name"]: tool for tool in json.loads(_run("doctor", "--json").stdout)}
     assert tools["amaranth"]["version"] == importlib.metadata.version("amaranth")
     assert all(tool["purpose"] and tool["install"] for tool in tools.values())
@@ -161,6 +168,9 @@ def test_build_by_json_follows_plan_and_fps(tmp_path: Path) -> None:
     again = json.loads(_run(*command, "--plan", "plan.json", folder=tmp_path).stdout)
     assert again["cycles_per_image"] == 6 * 5
     assert again["verification"] is None
+    assert again["limit"] == "30 cycles of fc1; more PE or SIMD there would be faster"
+    other = r"plan\.json is a plan for the family xc7, but zcu104 is of xcup; find a new one$"
+    _refused(2, other, *command, "--plan", "plan.json", "--board", "zcu104", folder=tmp_path)
 
 
 def test_build_shows_each_layer_with_its_shapes(tmp_path: Path) -> None:
@@ -180,6 +190,11 @@ def test_build_shows_each_layer_with_its_shapes(tmp_path: Path) -> None:
         pe, simd, cycles = layers[layer["name"]][2:5]
         assert (int(pe), int(simd), int(cycles.replace(",", ""))) == (layer["pe"], layer["simd"], layer["cycles"])
     assert int(layers["pool1"][4].replace(",", "")) <= planned["cycles_per_image"]
+    total = {kind: sum(estimate[kind] for estimate in planned["estimates"].values()) for kind in ("luts", "flip_flops", "dsps")}
+    facts = dict(row for row in rows if len(row) == 2)
+    assert facts["estimate"].startswith(f"{total['luts']:,} LUT, {total['flip_flops']:,} FF, ")
+    assert facts["estimate"].endswith(f" BRAM36, {total['dsps']} DSP")
+    assert re.search(r"^([\d,]+ cycles of (conv1|fc1|scores)|input and output streams take|the pixels that) ", facts["limit"])
 
 
 @pytest.mark.parametrize("images", ["3", "all"])
@@ -242,10 +257,13 @@ def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, cifar10, mnist, not 'lenet'$"
     _refused(2, known, "build", "--model", "lenet")
     _refused(2, r"board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$", "build", "--model", "mnist-tiny", "--board", "pynqz2")
-    _refused(1, r"--plan and --fps exclude each other", "build", "--model", "mnist-tiny", "--plan", "x", "--fps", "5")
+    ways = {"--plan": ("--plan", "x"), "--fps": ("--fps", "5"), "--fit": ("--fit",)}
+    for one, other in combinations(ways.values(), 2):
+        _refused(1, r"--plan, --fps and --fit exclude each other: ", "build", "--model", "mnist-tiny", *one, *other)
     _refused(1, r"No such command 'bild'", "bild")
     _refused(1, r"Missing option '--model'", "build")
     _refused(2, r"9,999,999 images/s at 100 MHz leaves 10 cycles", "build", "--model", "mnist-tiny", "--fps", "9999999")
+    _refused(2, r"mnist does not fit icebreaker even at one weight", "build", "--model", "mnist", "--board", "icebreaker")
     _refused(2, r"build/none is no build", "verify", "build/none")
     _refused(1, r"--images must be vectors, all or a number from 1 on, not 'some'", "verify", "build/none", "--images", "some")
     _refused(1, rf"--model must be one of {', '.join(RECIPES)}, not 'vgg'$", "train", "--model", "vgg")

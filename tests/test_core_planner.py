@@ -269,10 +269,12 @@ def test_slower_is_cheaper(network: Network, board: Board) -> None:
 
 
 def test_slower_is_much_cheaper() -> None:
-    luts = [find_plan(NETWORK, PYNQ, fps).resources(NETWORK).luts for fps in (1e6, 1e5, 1e4, 1e3)]
-    assert luts == sorted(luts, reverse=True)
-    assert luts[0] > 2 * luts[-1]
-    assert all(layer.pe == 1 for layer in find_plan(NETWORK, PYNQ, 1e3).layers)
+    costs = [share(find_plan(NETWORK, PYNQ, fps).resources(NETWORK), PYNQ) for fps in (1e6, 1e5, 1e4, 1e3)]
+    assert costs[0] > 1.5 * min(costs[1:])
+    assert costs[1] < 1.05 * costs[-1]  # where what is left is mostly of a size of its own
+    serial = find_plan(NETWORK, PYNQ, 1)
+    assert serial.cycles(NETWORK) > 1000
+    assert all(layer.pe <= 4 for layer in serial.layers)
 
 
 def test_the_slowest_rates_are_no_trouble() -> None:
@@ -333,12 +335,6 @@ def test_a_rate_that_a_board_has_no_room_for() -> None:
         find_plan(network, PYNQ, 1.1 * possible)
 
 
-def test_amounts_past_a_million_are_whole_numbers() -> None:
-    network = random_network(Input((28, 28, 1), "bit", 128), (2048, 2048, 10), 3)
-    with pytest.raises(ArtefactError, match=r"^7,142,857 images/s take about \d{1,3},\d{3},\d{3} LUT of 53,200, "):
-        find_plan(network, PYNQ, 100e6 / 14)
-
-
 @pytest.mark.parametrize(
     ("board", "message"),
     [
@@ -364,6 +360,15 @@ def test_a_network_that_a_board_has_no_room_for(board: str, message: str) -> Non
         found = re.search(message, str(raised.value))
         assert found
         assert found[1] == "fc2"  # of 16,777,216 bits
+
+
+def test_amounts_past_a_million_are_whole_numbers() -> None:
+    network = random_network(Input((28, 28, 1), "bit", 128), (4096, 4096, 10), 3)
+    board = Board("large", "part", ICE40, 12, luts=1_000_000, block_rams=1, dsps=8)
+    with pytest.raises(
+        ArtefactError, match=r"^random does not fit large .* it takes about 1,\d{3},\d{3} LUT of 1,000,000, about 0 "
+    ):
+        find_plan(network, board)
 
 
 # What keeps a plan from being faster.

@@ -14,6 +14,7 @@ from bnn_hw import golden
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores, Step
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.stage import Conversion, Stage, Window, divisors, engine_cycles, input_cycles, input_lanes, next_stage, stages
+from naive import naive_dot, naive_half_matches, naive_matches
 from strategies import WindowShape, conv_networks, networks, random_conv_network, random_inputs, random_network, random_plan
 
 
@@ -176,6 +177,71 @@ def test_cycles_of_stages(network: Network, seed: int) -> None:
             assert (stage.places, stage.window) == (1, None)
 
 
+@settings(deadline=None, max_examples=100)
+@given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
+def test_words_of_weights(network: Network, seed: int) -> None:
+    """A word for each group of outputs and of inputs: what they hold together is at least the layer's weights."""
+    for stage in random_plan(network, seed).stages(network):
+        layer = stage.step.layer
+        if isinstance(layer, MaxPool):
+            assert stage.words == 1
+            continue
+        outputs, inputs = len(layer.weights), layer.weights[0].size
+        assert stage.words == len(range(0, outputs, stage.pe)) * len(range(0, inputs, stage.simd))
+        assert stage.words * stage.pe * stage.simd >= layer.weights.size
+
+
+def naive_extremes(step: Step, neuron: int) -> tuple[int, int]:
+    """Returns the least and the greatest sum of a neuron, those of the inputs that meet its weights worst and best.
+
+    Sums are matches of bits, in halves where zeros are around them.
+    """
+    layer = step.layer
+    assert not isinstance(layer, MaxPool)
+    w = layer.weights[neuron].astype(int).reshape(-1).tolist()
+    if step.input.dtype == "bit":
+        best, worst = w, [1 - weight for weight in w]
+        if isinstance(layer, Conv) and any(layer.padding) and layer.padding_value == 0:
+            return naive_half_matches(worst, w), naive_half_matches(best, w)
+        return naive_matches(worst, w), naive_matches(best, w)
+    low, high = {"uint8": (0, 255), "int8": (-128, 127)}[step.input.dtype]
+    return naive_dot([low if weight else high for weight in w], w), naive_dot([high if weight else low for weight in w], w)
+
+
+@settings(deadline=None, max_examples=100)
+@given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
+def test_the_reach_of_sums(network: Network, seed: int) -> None:
+    """It holds each sum less its neuron's threshold; on bits no number is too many, but for outputs that pad."""
+    for stage in random_plan(network, seed).stages(network):
+        layer = stage.step.layer
+        if isinstance(layer, MaxPool):
+            continue
+        extremes = [naive_extremes(stage.step, neuron) for neuron in range(len(layer.weights))]
+        thresholds = [0] * len(extremes) if isinstance(layer, Scores) else layer.thresholds.tolist()
+        least = min(low - threshold for (low, _), threshold in zip(extremes, thresholds, strict=True))
+        greatest = max(high - threshold for (_, high), threshold in zip(extremes, thresholds, strict=True))
+        low, high = stage.reach
+        assert low <= least
+        assert greatest <= high
+        if stage.step.input.dtype == "bit":
+            assert high == greatest
+            if isinstance(layer, Scores) or len(layer.weights) % stage.pe == 0:
+                assert low == least
+            else:  # what pads never fires: not where all weights match
+                assert low == -max(high for _, high in extremes) - 1
+
+
+def test_the_reach_of_sums_by_hand() -> None:
+    bits = random_network(Input((9,), "bit"), (4, 2), 1)
+    dense = Dense("fc1", np.ones((4, 9), bool), np.array([3, 5, 4, 3], np.int32))
+    network = Network("hand", bits.input, (dense, *bits.layers[1:]))
+    first, last = stages(network, [LayerPlan("fc1", 2, 9), LayerPlan("scores", 1, 4)])
+    assert (first.reach, last.reach) == ((-5, 6), (0, 4))
+    padded, _ = stages(network, [LayerPlan("fc1", 3, 9), LayerPlan("scores", 1, 4)])
+    assert padded.reach == (-10, 6)
+    assert (first.words, padded.words, last.words) == (2, 2, 2)
+
+
 def naive_words_of(vectors: np.ndarray, lanes: int) -> list[list[int]]:
     """Returns vectors, [vectors, elements], as words of so many elements, each vector from a word of its own on."""
     words = []
@@ -248,8 +314,8 @@ def test_conversions_of_dense_layers_after_images_by_hand() -> None:
         (4, 4, (Conversion(6, 4, 6), Conversion(24, 6, 4))),
         (5, 1, (Conversion(6, 5, 6), Conversion(24, 6, 1))),
     ):
-        stage = next_stage(step, lanes, LayerPlan("scores", 1, simd), first=False)
-        assert stage == Stage(step, simd, 1, expected)
+        stage = next_stage(step, lanes, LayerPlan("scores", 1, simd, lut_bits=simd - 1), first=False)
+        assert stage == Stage(step, simd, 1, expected, lut_bits=simd - 1)
 
 
 def test_a_pooling_first_takes_words_that_divide_a_pixel() -> None:

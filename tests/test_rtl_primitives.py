@@ -217,7 +217,7 @@ def test_inputs_past_their_range_make_no_difference() -> None:
     verilog = emit_verilog(_Nothing(), "nothing", [_Limited()])
     verify_primitives(verilog)
     assert verilog.count("// i < 5\n") == 1
-    with pytest.raises(MismatchError, match="^module _limited: "):
+    with pytest.raises(MismatchError, match=r"^module _limited: "):
         verify_primitives(verilog.replace("// i < 5\n", "// i < 6\n"))
 
 

@@ -4,7 +4,7 @@
 from amaranth.hdl import ClockDomain, Module, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import Component, In, Out, connect
+from amaranth.lib.wiring import Component, In, Out
 
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest
@@ -19,6 +19,8 @@ from bnn_rtl.dot_product import DotProduct
 from bnn_rtl.lut_rom import LutRom
 
 __all__ = ["Shell"]
+
+_BUFFER_WORDS = 2
 
 
 class Shell(Component):
@@ -74,10 +76,17 @@ class Shell(Component):
         self._sender = sender = ResultSender()
         m.submodules.receiver, m.submodules.sender = receiver, sender
         m.submodules.accelerator = self._accelerator
-        m.submodules.ends = ends = SyncFIFO(width=1, depth=self._accelerator.images_held)
-        m.submodules.results = results = SyncFIFO(width=RESULT_BITS + 1, depth=2)
-        connect(m, receiver.o, self._accelerator.i)
+        # Buffers part the bus from the accelerator, so that no path of logic goes through both.
+        m.submodules.ends = ends = SyncFIFO(width=1, depth=self._accelerator.images_held + _BUFFER_WORDS)
+        m.submodules.words = words = SyncFIFO(width=STREAM_BITS, depth=_BUFFER_WORDS)
+        m.submodules.results = results = SyncFIFO(width=RESULT_BITS + 1, depth=_BUFFER_WORDS)
         m.d.comb += [
+            words.w_data.eq(receiver.o.payload),
+            words.w_en.eq(receiver.o.valid),
+            receiver.o.ready.eq(words.w_rdy),
+            self._accelerator.i.payload.eq(words.r_data),
+            self._accelerator.i.valid.eq(words.r_rdy),
+            words.r_en.eq(self._accelerator.i.ready),
             ends.w_data.eq(receiver.ends.payload),
             ends.w_en.eq(receiver.ends.valid),
             receiver.ends.ready.eq(ends.w_rdy),

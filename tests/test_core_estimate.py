@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Estimates: sums of amounts, multiplexers and memories against naive counts. What yosys finds is for `bnn_hw synth`."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bnn_hw.boards import Board
+from bnn_hw.estimate import Resources, conversion_resources, engine_resources, stage_resources
+from bnn_hw.family import ECP5, ICE40, SERIES_7, Family
+from bnn_hw.memory import block_rams, ram_in_luts
+from bnn_hw.network import Input, MaxPool, Network, Scores
+from bnn_hw.plan import LayerPlan, Plan
+from bnn_hw.stage import Conversion, stages
+from strategies import conv_networks, networks, random_plan
+
+
+def test_resources_add_up_and_fit() -> None:
+    total = Resources(1, 7, 0.5, 3) + Resources(10, 20, 20, 30)
+    assert total == Resources(luts=11, flip_flops=27, block_rams=20.5, dsps=33)
+    assert Resources() + total == total
+    assert total.fits(Board("b", "p", SERIES_7, 1, luts=22, block_rams=41, dsps=66), 0.5)
+    for luts, rams, dsps in ((21, 41, 66), (22, 40, 66), (22, 41, 65)):
+        assert not total.fits(Board("b", "p", SERIES_7, 1, luts, rams, dsps), 0.5)
+
+
+def naive_multiplexers(lanes_in: int, lanes_out: int) -> list[int]:
+    """Returns from how many places each place of a converter takes its element: the words that come and what is held."""
+    held = lanes_in + lanes_out - 1
+    sources: list[set[tuple[str, int]]] = [set() for _ in range(held)]
+    for before in range(held - lanes_in + 1):  # what is held when a word comes
+        for lane in range(lanes_in):
+            sources[before + lane].add(("word", lane))
+    for place in range(held):
+        if place + lanes_out < held:
+            sources[place].add(("held", place + lanes_out))
+    return [len(places) for places in sources]
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+@pytest.mark.parametrize("lanes", [(1, 8), (8, 1), (3, 7), (7, 3), (5, 4), (1, 2), (13, 64)])
+def test_a_converter_is_multiplexers(lanes: tuple[int, int], bits: int) -> None:
+    """A look-up table takes two more places in; what is the same for all is 25, and 20 flip-flops."""
+    places = naive_multiplexers(*lanes)
+    luts = sum((count + 1) // 2 for count in places if count > 1)
+    expected = Resources(luts * bits + 25, len(places) * bits + 20)
+    assert conversion_resources(Conversion(100, *lanes), bits) == expected
+    whole = conversion_resources(Conversion(100, 3 * lanes[0], 3 * lanes[1]), bits)  # by whole groups of 3
+    assert whole == Resources(3 * luts * bits + 25, 3 * len(places) * bits + 20)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    network=networks(max_width=60) | conv_networks(),
+    seed=st.integers(0, 2**32 - 1),
+    family=st.sampled_from([SERIES_7, ECP5, ICE40]),
+)
+def test_memories_of_stages(network: Network, seed: int, family: Family) -> None:
+    """Block RAM is for the weights that are not in look-up tables, the input buffer and the line buffer."""
+    for stage in stages(network, random_plan(network, seed).layers):
+        layer, bits = stage.step.layer, 1 if stage.step.input.dtype == "bit" else 8
+        written = []  # words and their bits
+        if stage.window:
+            written.append((stage.window.buffer_words, stage.window_lanes * bits))
+        expected = 0.0
+        if not isinstance(layer, MaxPool):
+            outputs, inputs = len(layer.weights), layer.weights[0].size
+            written.append((2 if outputs <= stage.pe else 2 * len(range(0, inputs, stage.simd)), stage.simd * bits))
+            expected += block_rams(family, stage.words, stage.pe * stage.simd - stage.lut_bits)
+        for depth, width in written:
+            expected += 0 if ram_in_luts(family, depth, width) else block_rams(family, depth, width)
+        estimate = stage_resources(stage, family, 4)
+        assert estimate.block_rams == expected
+        converters = [conversion_resources(conversion, bits) for conversion in stage.conversions]
+        assert estimate == sum(converters, start=engine_resources(stage, family, 4))
+
+
+@pytest.mark.parametrize(("scale", "dsps"), [(1, 3), (-(2**23) + 1, 3), (2**23 - 1, 3), (2**23, 6), (-(2**23), 6)])
+def test_multipliers_of_scores(scale: int, dsps: int) -> None:
+    """A DSP multiplies by a factor of 25 bits; on bits it is twice the scale."""
+    weights = np.ones((5, 7), bool)
+    scores = Scores("scores", weights, np.array([1, 1, scale, 1, 1], np.int32), np.zeros(5, np.int32))
+    plan = Plan((LayerPlan("scores", 3, 7),))
+    assert plan.resources(Network("net", Input((7,), "bit"), (scores,))).dsps == dsps
