@@ -107,6 +107,16 @@ module _dot_3(clk);
 endmodule
 `else
 module _dot_3(clk);
+  _ones ones0 (
+    .clk(clk)
+  );
+  _ones ones1 (
+    .clk(clk)
+  );
+endmodule
+`endif
+`ifndef SYNTHESIS
+module _ones(clk);
 endmodule
 `endif
 module \\_dot_3.tree (clk);

@@ -208,6 +208,30 @@ def test_greater_for_greater_or_equal_is_found(small: tuple[Network, Plan, np.nd
         _verify(network, plan, inputs, mutant)
 
 
+@pytest.mark.parametrize("lut_bits", [0, 50, 140])
+def test_weights_in_look_up_tables_or_in_block_ram(lut_bits: int, small: tuple[Network, Plan, np.ndarray]) -> None:
+    network, plan, inputs = small
+    moved = replace(plan, layers=(replace(plan.layers[0], lut_bits=lut_bits), *plan.layers[1:]), levels=3)
+    verilog = _emit(network, moved)
+    assert ("module _weights_fc1(" in verilog) == (lut_bits > 0)
+    assert _verify(network, moved, inputs, verilog).images == 64
+
+
+def test_a_wrong_table_is_found_before_the_simulation(small: tuple[Network, Plan, np.ndarray]) -> None:
+    """What is simulated is the model, so that the primitives must be the same."""
+    network, plan, inputs = small
+    plan = replace(plan, layers=(replace(plan.layers[0], lut_bits=100), *plan.layers[1:]))
+    verilog = _emit(network, plan)
+    start = verilog.index("module _weights_fc1(")
+    init = re.compile(r"32'(?:d\d+|h[0-9a-f]+)|64'h[0-9a-f]{16}").search(verilog, start, verilog.index("`else", start))
+    assert init is not None
+    width, value = init[0].split("'")
+    wrong = int(value[1:], 16 if value[0] == "h" else 10) ^ 1
+    mutant = f"{verilog[: init.start()]}{width}'d{wrong}{verilog[init.end() :]}"
+    with pytest.raises(MismatchError, match=r"^module _weights_fc1: its primitives differ from its model in cycle \d+$"):
+        _verify(network, plan, inputs, mutant)
+
+
 def test_swapped_stream_word_is_found(small: tuple[Network, Plan, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     network, plan, inputs = small
     straight = simulation.stream_words

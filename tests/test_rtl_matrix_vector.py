@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
 
-from bnn_hw.family import SERIES_7
+from bnn_hw.family import ECP5, SERIES_7
 from bnn_rtl.dot_product import dot_product
 from bnn_rtl.finish import ScaleOffset, ThresholdCompare
 from bnn_rtl.matrix_vector import MatrixVectorUnit, weight_words
@@ -77,7 +77,8 @@ def _make(name: str, case: tuple[str, int, int, int, int, str], draw: random.Ran
         pixels = [[draw.random() < 0.4 for _ in range(inputs // _PIXEL_LANES)] for _ in range(_VECTORS - 4)]
         zeros = [*zeros[:4], *([zero for zero in row for _ in range(_PIXEL_LANES)] for row in pixels)]
     sums = [[_sum(dtype, x, w, zero) for w in weights] for x, zero in zip(vectors, zeros, strict=True)]
-    dot = _shared_dot(element, simd, _PIXEL_LANES if dtype == "zeros" else None)
+    family = draw.choice((SERIES_7, ECP5))
+    dot = _shared_dot(element, simd, _PIXEL_LANES if dtype == "zeros" else None, family)
     made, constants, width = _finish(finish, dtype, inputs, pe, sums, dot.total_shape(-(-inputs // simd)), draw)
     if finish == "thresholds":
         results = [[int(total >= constants[0][n]) for n, total in enumerate(row)] for row in sums]
@@ -86,12 +87,12 @@ def _make(name: str, case: tuple[str, int, int, int, int, str], draw: random.Ran
     memory = weight_words(np.array(weights, bool), pe, simd)
     lut_bits = draw.choice((0, pe * simd, draw.randint(0, pe * simd)))
     return _Case(
-        MatrixVectorUnit(name, dot, memory, SERIES_7, inputs=inputs, outputs=outputs, pe=pe, finish=made, lut_bits=lut_bits),
+        MatrixVectorUnit(name, dot, memory, family, inputs=inputs, outputs=outputs, pe=pe, finish=made, lut_bits=lut_bits),
         [word for x, zero in zip(vectors, zeros, strict=True) for word in _words(dtype, x, zero, simd)],
         [word for row in results for word in naive_words(row, width, pe)],
         -(-inputs // simd),
         -(-outputs // pe),
-        dot.latency + made.latency,
+        dot.latency + made.latency + (family is ECP5),
     )
 
 

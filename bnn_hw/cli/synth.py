@@ -40,10 +40,10 @@ def synth(build_folder: Path, route: bool, clock_mhz: float | None, seed: int, a
 
 def _show(synthesis: Synthesis) -> None:
     levels = synthesis.longest is not None
-    columns = ["layer", "LUT", "plan", "RAM", "FF", "BRAM", "plan", "DSP", "plan", *(["levels"] if levels else [])]
+    columns = ["layer", "LUT", "plan", "RAM", "FF", "BRAM", "plan", "DSP", "plan", *(["depth"] if levels else [])]
     total = LayerReport("total", synthesis.total, synthesis.estimate, synthesis.longest)
     rows = [_row(layer, levels) for layer in (*synthesis.layers, total)]
-    table(f"{synthesis.folder.parent} on {synthesis.board.name}, by yosys and by plan", columns, rows)
+    table(f"{synthesis.folder.parent} on {synthesis.board.name}, by yosys and by plan; RAM and depth in LUTs", columns, rows)
     table("", ("", ""), list(_facts(synthesis).items()))
 
 

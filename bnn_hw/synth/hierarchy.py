@@ -28,9 +28,11 @@ class CellsByLayer:
 def kept_modules(verilog: str, top: str) -> list[str]:
     """Returns the modules whose borders synthesis keeps: the parts of the accelerator, and what is held more than once.
 
-    The modules of the hierarchy under `top` have their path as their name; the others are emitted beside it.
+    The modules of the hierarchy under `top` have their path as their name; the others are emitted beside it, some in two
+    forms, of which that under SYNTHESIS counts.
     """
-    modules = dict.fromkeys(re.findall(r"^module \\?([^\s(]+)", verilog, re.MULTILINE))  # each once, whatever its forms
+    verilog = re.sub(r"^`else\n.*?^`endif\n|^`ifndef SYNTHESIS\n.*?^`endif\n", "", verilog, flags=re.MULTILINE | re.DOTALL)
+    modules = re.findall(r"^module \\?([^\s(]+)", verilog, re.MULTILINE)
     accelerator = next((module for module in modules if module.endswith(".accelerator")), None)
     if top not in modules or accelerator is None:
         raise ArtefactError(f"the Verilog must have a module {top} and an accelerator in it; build again with this bnn_hw")

@@ -106,7 +106,10 @@ def synthesize(
     clock = clock_mhz or board.clock_mhz
     top = f"{manifest.top}_uart" if board.serial else manifest.top
     verilog = (build / "rtl" / f"{top}.v").read_text()
-    modules = count_cells(verilog, top, board, clock, kept_modules(verilog, top), folder)
+    kept = kept_modules(verilog, top)
+    if board.family.has_open_tools:  # yosys 0.70 fails in abc_ops_reintegrate on dot products that it keeps apart
+        kept = [module for module in kept if "." in module]
+    modules = count_cells(verilog, top, board, clock, kept, folder)
     synthesis = _report(build, network, board, top, modules)
     if routed and not synthesis.shortages:
         write_netlist(verilog, top, board, clock, folder)

@@ -80,15 +80,15 @@ def _synthesis(top: str, board: Board, clock_mhz: float) -> list[str]:
     delay = f"scratchpad -set abc9.D {round(_LOGIC * 1e6 / clock_mhz)}"
     match board.family.name:
         case "ecp5":
-            return [delay, f"synth_ecp5 -top {top}"]
+            return [delay, f"synth_ecp5 -nowidelut -top {top}"]
         case "ice40":
             device = {"U": "u -dsp", "H": "hx", "L": "lp"}[board.part[len("iCE40")]]
             return [delay, f"synth_ice40 -device {device} -top {top}"]
         case "gowin":
             # Its own pads would be at the ports of each module that is kept.
-            return [delay, f"synth_gowin -family {board.part[:4].lower()} -noiopads -top {top}"]
+            return [delay, f"synth_gowin -family {board.part[:4].lower()} -noiopads -nowidelut -top {top}"]
         case amd:
-            command = f"synth_xilinx -family {amd} -flatten -noiopad -top {top}"  # its pins lie inside the FPGA
+            command = f"synth_xilinx -family {amd} -flatten -noiopad -nowidelut -top {top}"  # its pins lie inside the FPGA
             # To give each block RAM its content takes a second for each, and no bitstream is made of this netlist.
             content = "setparam -set INIT 1'x t:$mem_v2 a:ram_style=block %i"
             return [f"{command} -run :map_memory", content, f"{command} -run map_memory:"]

@@ -10,6 +10,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
+from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.family import Family
 from bnn_hw.memory import memory_attributes
 from bnn_rtl.dot_product import DotProduct
@@ -48,7 +49,7 @@ class MatrixVectorUnit(Component):
     Initiation interval: ``NF * SF`` cycles a vector, without a bubble between vectors: the input buffer takes the next
     vector while the present one is replayed for each group.
     Latency: ``SF + 3`` cycles and those of the dot product and of `finish`, from the first input word to the first
-    output word.
+    output word, and 1 more on families with look-up tables of less than 6 inputs.
     Back-pressure: the pipeline never stops; the last word of a group is issued only when the output buffer is sure to
     have room for the result.
 
@@ -76,11 +77,13 @@ class MatrixVectorUnit(Component):
         self._pe, self._simd = pe, len(dot.w)
         self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, self._simd)
         self._block_bits = pe * self._simd - lut_bits
+        # A block RAM of the families with small look-up tables takes half a cycle to read.
+        self._read_latency = 1 if family.lut_inputs == LUT_INPUTS else 2
         layout = finish.sums.shape()
         starts = [layout.const(group).as_value().value for group in finish.starts]
         self._lut_weights = lut_rom(f"_weights_{name}", lut_bits, [word >> self._block_bits for word in weights])
         self._starts = lut_rom(f"_starts_{name}", layout.size, starts)
-        self._results = -(-(dot.latency + finish.latency + 5) // self._synapse_folds) + 1  # depth of the output buffer
+        self._results = -(-(self._read_latency + dot.latency + finish.latency + 4) // self._synapse_folds) + 1  # depth of the output buffer
         super().__init__(
             {
                 "i": In(stream.Signature(len(dot.x))),
@@ -116,6 +119,8 @@ class MatrixVectorUnit(Component):
         x, word_ready = self._input_buffer(m, issue, first_word, last_word)
         m.d.comb += issue.eq(word_ready & (~last_word | (room != 0)))
         w = self._weight_memory(m, issue)
+        for cycle in range(1, self._read_latency):
+            x, w = _registered(m, f"x{cycle}", x), _registered(m, f"w{cycle}", w)
         done, sums = self._accumulate(m, x, w, issue, first_word, last_word)
 
         m.d.comb += [
@@ -193,7 +198,7 @@ class MatrixVectorUnit(Component):
         self, m: Module, x: Signal, w: Value, issue: Signal, first_word: Signal, last_word: Signal
     ) -> tuple[Signal, data.View]:
         """Returns the finished sums of a group, and when they are."""
-        latency = 1 + self._dot.latency
+        latency = self._read_latency + self._dot.latency
         valid = Signal(latency)
         first = Signal(latency)
         last = Signal(latency)
@@ -216,3 +221,10 @@ class MatrixVectorUnit(Component):
             with m.If(valid[-1]):
                 m.d.sync += sums[index].eq(partial + Mux(first[-1], starts[index], sums[index]))
         return done, sums
+
+
+def _registered(m: Module, name: str, value: Value) -> Signal:
+    """Returns a value a cycle later, from a register without a reset."""
+    register = Signal(len(value), name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
