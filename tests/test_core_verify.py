@@ -228,7 +228,7 @@ def test_a_wrong_table_is_found_before_the_simulation(small: tuple[Network, Plan
     width, value = init[0].split("'")
     wrong = int(value[1:], 16 if value[0] == "h" else 10) ^ 1
     mutant = f"{verilog[: init.start()]}{width}'d{wrong}{verilog[init.end() :]}"
-    with pytest.raises(MismatchError, match=r"^module _weights_fc1: its primitives differ from its model in cycle \d+$"):
+    with pytest.raises(MismatchError, match=r"^module _weights_fc1: its primitives differ from its model "):
         _verify(network, plan, inputs, mutant)
 
 

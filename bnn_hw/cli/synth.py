@@ -43,7 +43,7 @@ def _show(synthesis: Synthesis) -> None:
     columns = ["layer", "LUT", "plan", "RAM", "FF", "BRAM", "plan", "DSP", "plan", *(["depth"] if levels else [])]
     total = LayerReport("total", synthesis.total, synthesis.estimate, synthesis.longest)
     rows = [_row(layer, levels) for layer in (*synthesis.layers, total)]
-    table(f"{synthesis.folder.parent} on {synthesis.board.name}, by yosys and by plan; RAM and depth in LUTs", columns, rows)
+    table(f"{synthesis.folder.parent} on {synthesis.board.name}", columns, rows)
     table("", ("", ""), list(_facts(synthesis).items()))
 
 
