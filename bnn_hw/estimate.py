@@ -26,6 +26,7 @@ _WINDOW_LUTS = 40
 _LUT4_PER_BIT = (3.4, 2.6)
 _FEW_LEVELS = 3
 _LUT4_PER_BYTE = 20.0
+_LUT4_PER_SCORE_BIT = 6
 _DSP_FACTOR = 1 << 24  # a DSP48 multiplies a signed factor of 25 bits
 
 
@@ -113,7 +114,10 @@ def _engine(stage: Stage, family: Family, levels: int) -> Resources:
     result_bits = pe * _score_bits(stage) if isinstance(layer, Scores) else pe
     results = lut_ram_luts(2, result_bits)
     flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + stage.lut_bits + word_bits + result_bits + 100
-    luts = dots.luts + sum_bits + starts + weights + buffer.luts + results + _CONTROL_LUTS
+    sums = sum_bits
+    if family.lut_inputs < LUT_INPUTS:  # where a sum starts takes a look-up table beside the adder, a product several
+        sums += sum_bits + (_LUT4_PER_SCORE_BIT * result_bits if isinstance(layer, Scores) else 0)
+    luts = dots.luts + sums + starts + weights + buffer.luts + results + _CONTROL_LUTS
     rams = buffer.block_rams + block_rams(family, stage.words, pe * simd - stage.lut_bits)
     dsps = 0
     if isinstance(layer, Scores):

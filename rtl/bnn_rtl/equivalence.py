@@ -13,7 +13,7 @@ from bnn_hw.errors import MismatchError
 from bnn_hw.tools import cxx_compiler, run_tool
 from bnn_rtl.emit import ones_verilog
 from bnn_rtl.rom_equivalence import is_rom, module_name, rom_difference
-from bnn_rtl.simulation import _compile
+from bnn_rtl.simulation import compile_harness
 
 __all__ = ["check_primitives"]
 
@@ -60,7 +60,7 @@ def check_primitives(verilog: str, folder: Path) -> int:
     (folder / "testbench.v").write_text(_testbench(pairs, ports, 32 * words))
     (folder / "taps.h").write_text(f"#define PORTS {ports}\n#define PORT_WORDS {words}\n")
     (folder / "harness.cpp").write_bytes(files("bnn_rtl").joinpath("primitives_harness.cpp").read_bytes())
-    _compile(folder, cxx_compiler())
+    compile_harness(folder, cxx_compiler())
     bits = [sum(pair.inputs.values()) for pair in pairs]
     counted = 1 << max((count for count in bits if count <= _MOST_COUNTED_BITS), default=0)
     printed = run_tool([folder.resolve() / "harness", str(counted), str(_RANDOM_CYCLES)], folder, folder / "harness.log")

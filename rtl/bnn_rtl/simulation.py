@@ -20,7 +20,7 @@ from bnn_hw.plan import Plan
 from bnn_hw.stage import STREAM_BITS, Stage, input_cycles
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
 
-__all__ = ["Recording", "Simulation", "compile_simulation", "stream_words"]
+__all__ = ["Recording", "Simulation", "compile_harness", "compile_simulation", "stream_words"]
 
 _CXX_FLAGS: Final = ("-march=native", "-std=c++20", "-DVERILATOR=1", "-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DVM_SC=0")
 _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
@@ -123,11 +123,12 @@ def compile_simulation(verilog: str, top: str, network: Network, plan: Plan, fol
     (folder / "testbench.v").write_text(testbench)
     (folder / "taps.h").write_text(taps)
     (folder / "harness.cpp").write_bytes(files("bnn_rtl").joinpath("harness.cpp").read_bytes())
-    _compile(folder, cxx_compiler())
+    compile_harness(folder, cxx_compiler())
     return Simulation(folder, network, plan)
 
 
-def _compile(folder: Path, compiler: Sequence[str]) -> None:
+def compile_harness(folder: Path, compiler: Sequence[str]) -> None:
+    """Compiles testbench.v, design.v and harness.cpp of a folder to the program `harness` there. Raises `ToolError`."""
     root = verilator()
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     flags = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "10000", "-Wno-fatal"]

@@ -69,6 +69,8 @@ class UartBoard(Component):
             a_FREQUENCY_PIN_CLKOP=str(self._board.clock_mhz),
             a_ICP_CURRENT="12",
             a_LPF_RESISTOR="8",
+            a_MFG_ENABLE_FILTEROPAMP="1",
+            a_MFG_GMCREF_SEL="2",
             i_CLKI=self.clk,
             i_CLKFB=clock,
             i_RST=0,
