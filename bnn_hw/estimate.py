@@ -85,9 +85,9 @@ def conversion_resources(conversion: Conversion, element_bits: int) -> Resources
     luts = 0
     for place in range(capacity):
         sources = min(place, capacity - taken) - max(0, place - taken + 1) + 1 + (place + given < capacity)
-        luts += -(-sources // 2) if sources > 1 else 0
+        luts += -(-2 * sources // 3) if sources > 2 else sources - 1
     bits = common * element_bits
-    return Resources(luts * bits + 25, capacity * bits + 20)
+    return Resources(luts * bits + capacity - taken + 25, capacity * bits + 20)  # and what finds the place of a word
 
 
 def result_resources(network: Network, last: Stage) -> Resources:

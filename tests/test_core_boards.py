@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The boards: found by name, and what follows from their clocks and families."""
 
+from dataclasses import replace
+
 import pytest
 
 from bnn_hw.boards import BOARDS, find_board
@@ -26,6 +28,8 @@ def test_families_and_levels_of_boards() -> None:
         "icebreaker": ("ice40", 8),
         "tangnano9k": ("gowin", 7),
     }
+    for clock_mhz, levels in ((1, 8), (55, 8), (63, 7), (166, 3), (167, 2), (250, 2), (600, 2)):
+        assert replace(BOARDS["pynq-z2"], clock_mhz=clock_mhz).levels == levels
 
 
 def test_boards_of_open_tools_have_a_serial_line_and_a_device() -> None:

@@ -13,7 +13,7 @@ from bnn_hw.memory import block_rams, ram_in_luts
 from bnn_hw.network import Input, MaxPool, Network, Scores
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.stage import Conversion, stages
-from strategies import conv_networks, networks, random_plan
+from strategies import conv_networks, networks, random_network, random_plan
 
 
 def test_resources_add_up_and_fit() -> None:
@@ -41,13 +41,16 @@ def naive_multiplexers(lanes_in: int, lanes_out: int) -> list[int]:
 @pytest.mark.parametrize("bits", [1, 8])
 @pytest.mark.parametrize("lanes", [(1, 8), (8, 1), (3, 7), (7, 3), (5, 4), (1, 2), (13, 64)])
 def test_a_converter_is_multiplexers(lanes: tuple[int, int], bits: int) -> None:
-    """A look-up table takes two more places in; what is the same for all is 25, and 20 flip-flops."""
+    """Two look-up tables take three more places in, and one finds each place of a word that comes.
+
+    What is the same for all is 25, and 20 flip-flops.
+    """
     places = naive_multiplexers(*lanes)
-    luts = sum((count + 1) // 2 for count in places if count > 1)
-    expected = Resources(luts * bits + 25, len(places) * bits + 20)
-    assert conversion_resources(Conversion(100, *lanes), bits) == expected
+    luts = sum({1: 0, 2: 1}.get(count, (2 * count + 2) // 3) for count in places)
+    common = 25 + len(places) - lanes[0]
+    assert conversion_resources(Conversion(100, *lanes), bits) == Resources(luts * bits + common, len(places) * bits + 20)
     whole = conversion_resources(Conversion(100, 3 * lanes[0], 3 * lanes[1]), bits)  # by whole groups of 3
-    assert whole == Resources(3 * luts * bits + 25, 3 * len(places) * bits + 20)
+    assert whole == Resources(3 * luts * bits + common, 3 * len(places) * bits + 20)
 
 
 @settings(deadline=None, max_examples=100)
@@ -74,6 +77,14 @@ def test_memories_of_stages(network: Network, seed: int, family: Family) -> None
         assert estimate.block_rams == expected
         converters = [conversion_resources(conversion, bits) for conversion in stage.conversions]
         assert estimate == sum(converters, start=engine_resources(stage, family, 4))
+
+
+def test_an_input_buffer_holds_two_vectors_where_they_are_replayed() -> None:
+    """2,048 words of 4 bits are 18 kbit at most; where each word is used once, there are 2 of them, in look-up tables."""
+    network = random_network(Input((4096,), "bit"), (10,), 1)
+    for pe, expected in ((5, 0.5), (10, 0)):
+        (stage,) = stages(network, [LayerPlan("scores", pe, 4, lut_bits=4 * pe)])
+        assert engine_resources(stage, SERIES_7, 4).block_rams == expected
 
 
 @pytest.mark.parametrize(("scale", "dsps"), [(1, 3), (-(2**23) + 1, 3), (2**23 - 1, 3), (2**23, 6), (-(2**23), 6)])

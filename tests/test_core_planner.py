@@ -72,7 +72,7 @@ def tiny_networks(seed: int) -> Network:
     return random_network(Input((inputs,), draw.choice(("bit", "uint8", "int8"))), (outputs, classes), seed, kind)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(FAMILIES))
 def test_found_plans_are_about_the_best_of_all(seed: int, family: Family) -> None:
     """The fastest that a board has room for, and the cheapest for a rate."""
