@@ -44,7 +44,7 @@ class Case:
 
 CASES: Final = (
     Case("mnist-512", "mnist", "pynq-z2", plan="mnist-bnn-pynq.json", published="BNN-PYNQ LFC: 841 cycles, 28,360 LUT, 110 BRAM36"),
-    Case("mnist-fit", "mnist", "pynq-z2", published="BNN-PYNQ LFC: 841 cycles, 28,360 LUT, 110 BRAM36"),
+    Case("mnist-152", "mnist", "pynq-z2", plan="mnist-152.json", published="BNN-PYNQ LFC: 841 cycles, 28,360 LUT, 110 BRAM36"),
     Case("mnist-200", "mnist", "pynq-z2", cycles=200, published="BNN-PYNQ LFC: 841 cycles, 28,360 LUT, 110 BRAM36"),
     Case("mnist-small-16", "mnist-small", "zc706", cycles=16, published="FINN SFC-max: 16 cycles, 91,131 LUT, 4.5 BRAM36"),
     Case("mnist-128", "mnist", "zc706", cycles=128, published="FINN LFC-max: 128 cycles, 82,988 LUT, 396 BRAM36"),

@@ -166,14 +166,14 @@ def test_block_ram_bounds_a_plan_so_that_weights_lie_in_look_up_tables() -> None
 
 
 def found_plan_is_about_the_fastest(network: Network, board: Board) -> None:
-    """Asked for somewhat more, the planner finds nothing."""
+    """Asked for a cycle less or for somewhat more than that, the planner finds nothing."""
     try:
         plan = find_plan(network, board).check(network)
     except ArtefactError:
         return
     assert fits(plan.resources(network), board, 0.9)
-    for part in (0.95, 0.8, 0.5):
-        fewer = math.floor(plan.cycles(network) * part)
+    cycles = plan.cycles(network)
+    for fewer in (cycles - 1, math.floor(cycles * 0.8), cycles // 2):
         with pytest.raises(ArtefactError, match=r" images/s (at|take) "):
             find_plan(network, board, fps=1e8 / (fewer + 0.5))
 
@@ -242,6 +242,10 @@ def test_target_is_reached_at_about_the_least_cost(network: Network, slower: flo
     cycles = math.floor(max(input_cycles(network), network.classes + 1) * slower)
     plan = find_plan(network, ENDLESS, 1e8 / (cycles + 0.5)).check(network)
     assert plan.cycles(network) <= cycles
+    no_other_shape_is_much_cheaper(plan, network, cycles)
+
+
+def no_other_shape_is_much_cheaper(plan: Plan, network: Network, cycles: int) -> None:
     cost = share(plan.resources(network), ENDLESS)
     for index, layer in enumerate(network.layers):
         assert isinstance(layer, Dense | Scores)
@@ -253,6 +257,17 @@ def test_target_is_reached_at_about_the_least_cost(network: Network, slower: flo
                     other = LayerPlan(layer.name, pe, simd, lut_bits)
                     layers = (*plan.layers[:index], other, *plan.layers[index + 1 :])
                     assert cost <= 1.1 * share(Plan(layers, plan.family, plan.levels).resources(network), ENDLESS), other
+
+
+@pytest.mark.parametrize(
+    ("inputs", "widths", "cycles"), [(88, (64, 16, 65), 66), (65, (91, 7, 100, 2), 135), (784, (65, 33, 33, 16), 25)]
+)
+def test_words_fit_together(inputs: int, widths: tuple[int, ...], cycles: int) -> None:
+    """Where the converters between words of other widths would take as much as the layers."""
+    network = random_network(Input((inputs,), "bit"), widths, 1)
+    plan = find_plan(network, ENDLESS, 1e8 / (cycles + 0.5))
+    assert plan.cycles(network) <= cycles
+    no_other_shape_is_much_cheaper(plan, network, cycles)
 
 
 @settings(deadline=None, max_examples=20)
