@@ -260,7 +260,8 @@ def test_what_a_plan_does_not_say_is_chosen_for_the_board(tmp_path: Path) -> Non
     assert small.family == ICE40
     for layer, planned in zip(NETWORK.layers, small.layers, strict=True):
         assert isinstance(layer, Dense | Scores)
-        words, bits = naive_cycles(*layer.weights.shape, planned.pe, planned.simd), planned.pe * planned.simd
+        outputs, inputs = layer.weights.shape
+        words, bits = naive_cycles(outputs, inputs, planned.pe, planned.simd), planned.pe * planned.simd
         assert planned.lut_bits == (bits if lut_rom_luts(ICE40, words, bits) <= 190 * block_rams(ICE40, words, bits) else 0)
     serial = [{"name": layer.name, "pe": 1, "simd": 1} for layer in NETWORK.layers]
     plan = load_plan(write(tmp_path, least_plan(*serial)), NETWORK, PYNQ)

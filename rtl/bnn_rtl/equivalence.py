@@ -60,7 +60,7 @@ def check_primitives(verilog: str, folder: Path) -> int:
     (folder / "testbench.v").write_text(_testbench(pairs, ports, 32 * words))
     (folder / "taps.h").write_text(f"#define PORTS {ports}\n#define PORT_WORDS {words}\n")
     (folder / "harness.cpp").write_bytes(files("bnn_rtl").joinpath("primitives_harness.cpp").read_bytes())
-    compile_harness(folder, cxx_compiler())
+    compile_harness(folder, cxx_compiler(), optimized=False)
     bits = [sum(pair.inputs.values()) for pair in pairs]
     counted = 1 << max((count for count in bits if count <= _MOST_COUNTED_BITS), default=0)
     printed = run_tool([folder.resolve() / "harness", str(counted), str(_RANDOM_CYCLES)], folder, folder / "harness.log")

