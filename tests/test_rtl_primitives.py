@@ -226,7 +226,7 @@ def test_a_module_has_a_primitive_form_where_the_family_has_the_cells(family: Fa
     verilog = _emit([XnorPopcount(9, family)], family)
     primitive, model = "LUT6_2" in verilog, verilog.count("module _xnor_popcount_9")
     assert (primitive, model) == ((True, 2) if family.lut_inputs == 6 else (False, 1))
-    assert verilog.count("`ifdef SYNTHESIS") == verilog.count("`endif") == primitive
+    assert verilog.count("`ifdef SYNTHESIS") == verilog.count("`else") == primitive
 
 
 def test_the_same_dot_products_give_the_same_bytes() -> None:
