@@ -13,11 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Scores, Sums
+from bnn_hw.network import DenseRelu, Scores, Sums
 
-__all__ = ["BatchNorm", "FoldedNeurons", "fold_neurons", "fold_scores"]
+__all__ = ["BatchNorm", "FoldedNeurons", "fold_neurons", "fold_relu", "fold_scores"]
 
 _INT32_MAX = (1 << 31) - 1
+_MAX_SCALE = (1 << 17) - 1  # of a layer of 8-bit outputs
+_MAX_SHIFT = 31
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,29 @@ def fold_neurons(name: str, weights: np.ndarray, function: Callable[[np.ndarray]
     return FoldedNeurons(weights ^ inverted, thresholds.astype(np.int32), falling)
 
 
+def fold_relu(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np.ndarray, sums: Sums) -> DenseRelu:
+    """Returns the integer layer nearest to ``clamp(round(slope * sum + intercept), 0, 255)``.
+
+    `weights`: [outputs, inputs] bool; `slope` and `intercept`: [outputs] float64; `sums`: those that a neuron can come to.
+    All neurons share one shift, the greatest with which scales fit in 18 bits, as the multipliers of FPGAs take them, and
+    offsets in 32. Raises `ArtefactError` for values that are not finite.
+    """
+    _check_finite(name, "neuron", slope, intercept)
+
+    def scaled(shift: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.rint(np.ldexp(slope, shift)), np.rint(np.ldexp(intercept + 0.5, shift))  # 0.5 makes rounding of a floor
+
+    def fits(shift: int) -> bool:
+        scale, offset = scaled(shift)
+        return bool((np.abs(scale) <= _MAX_SCALE).all() and (np.abs(offset) <= _INT32_MAX).all())
+
+    shift = next((shift for shift in range(_MAX_SHIFT, -1, -1) if fits(shift)), None)
+    if shift is None:
+        raise ArtefactError(f"layer {name}: a slope of {np.abs(slope).max():g} or an offset of {np.abs(intercept).max():g} is too steep for 8 bits")
+    scale, offset = scaled(shift)
+    return DenseRelu(name, weights, scale.astype(np.int32), offset.astype(np.int32), shift)
+
+
 def fold_scores(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np.ndarray, sums: Sums) -> Scores:
     """Returns the integer score layer for the real scores ``slope * sum + intercept``.
 
@@ -109,10 +134,7 @@ def fold_scores(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np
     winner agrees up to a rounding of at most half a unit in scale and offset. Raises `ArtefactError` for values that are
     not finite.
     """
-    for what, values in (("slope", slope), ("intercept", intercept)):
-        if not np.isfinite(values).all():
-            index = int(np.flatnonzero(~np.isfinite(values))[0])
-            raise ArtefactError(f"layer {name}, class {index}: the {what} of its score must be finite, not {values[index]}")
+    _check_finite(name, "class", slope, intercept)
     reach = -sums.low
 
     def scaled(exponent: int) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +150,13 @@ def fold_scores(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np
         exponent -= 1
     scale, offset = scaled(exponent)
     return Scores(name, weights, scale.astype(np.int32), offset.astype(np.int32))
+
+
+def _check_finite(name: str, output: str, slope: np.ndarray, intercept: np.ndarray) -> None:
+    for what, values in (("slope", slope), ("intercept", intercept)):
+        if not np.isfinite(values).all():
+            index = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ArtefactError(f"layer {name}, {output} {index}: the {what} must be finite, not {values[index]}")
 
 
 def _bisect(fires: Callable[[np.ndarray], np.ndarray], at_low: np.ndarray, last: int) -> np.ndarray:

@@ -37,11 +37,11 @@ for command in (build, verify, synth, train, export, infer, models, boards, doct
     app.add_command(command)
 
 
-def main() -> None:
-    """Runs the command line and leaves with the exit code of what went wrong, if anything did."""
+def main(command: click.Command = app) -> None:
+    """Runs the command line, or one command, and leaves with the exit code of what went wrong, if anything did."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a terminated build cleans up as an interrupted one
     try:
-        app(standalone_mode=False)
+        command(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(_USAGE)

@@ -9,6 +9,7 @@ from bnn_hw.datasets.cifar10 import CIFAR10_MIRRORS, download_cifar10, load_cifa
 from bnn_hw.datasets.dataset import Dataset, Split
 from bnn_hw.datasets.idx import read_idx
 from bnn_hw.datasets.mnist import MNIST_MIRRORS, download_mnist, load_mnist
+from bnn_hw.datasets.own import is_own_dataset, load_own_dataset
 from bnn_hw.datasets.svhn import SVHN_MIRRORS, download_svhn, load_svhn
 from bnn_hw.errors import ArtefactError
 
@@ -22,9 +23,11 @@ __all__ = [
     "download_cifar10",
     "download_mnist",
     "download_svhn",
+    "is_own_dataset",
     "load_cifar10",
     "load_dataset",
     "load_mnist",
+    "load_own_dataset",
     "load_svhn",
     "read_idx",
 ]

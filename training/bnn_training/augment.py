@@ -27,20 +27,20 @@ class AffineRange:
 def random_affine(images: torch.Tensor, reach: AffineRange, generator: torch.Generator) -> torch.Tensor:
     """Returns each image under an affine map of its own, bilinear: [batch, channels, rows, columns] float32.
 
-    `images`: [batch, rows, columns, channels] uint8. The map says where each pixel of the result comes from.
+    `images`: [batch, rows, columns, channels] uint8 or float32; `generator`: of their device. The map says where each pixel of the result comes from.
     """
     batch, rows, columns, _ = images.shape
     pixels = images.permute(0, 3, 1, 2).float()
     if reach == AffineRange():
         return pixels
-    rotation, rows_scale, columns_scale, shear, down, right = 2 * torch.rand(6, batch, generator=generator) - 1
+    rotation, rows_scale, columns_scale, shear, down, right = 2 * torch.rand(6, batch, generator=generator, device=pixels.device) - 1
     angle = math.radians(reach.rotation_degrees) * rotation
     turn = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], 1).view(-1, 2, 2)
-    stretch = torch.zeros(batch, 2, 2)
+    stretch = torch.zeros(batch, 2, 2, device=pixels.device)
     stretch[:, 0, 0], stretch[:, 1, 1] = 1 + reach.scale * columns_scale, 1 + reach.scale * rows_scale
     stretch[:, 0, 1] = reach.shear * shear
     if reach.mirror:
-        stretch[:, :, 0] *= torch.where(torch.rand(batch, 1, generator=generator) < 0.5, -1.0, 1.0)
+        stretch[:, :, 0] *= torch.where(torch.rand(batch, 1, generator=generator, device=pixels.device) < 0.5, -1.0, 1.0)
     # affine_grid measures in half image sizes.
     shift = torch.stack([2 * _shift(right, reach) / columns, 2 * _shift(down, reach) / rows], 1)
     grid = functional.affine_grid(torch.cat([turn @ stretch, shift[:, :, None]], 2), list(pixels.shape), align_corners=False)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,16 +20,17 @@ from bnn_training.recipes import Recipe, recipe_network
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_network", "save_checkpoint"]
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _MAX_COUNT: Final = 1 << 20
+_CHOICES: Final = {name: get_args(type_) for name, type_ in get_type_hints(Recipe).items() if get_origin(type_) is Literal}
 
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """The state of a training after `epoch` epochs.
 
-    `tensors` holds ``model.<parameter>`` and, where the training is to be resumed, ``optimizer.<index>.<state>`` and
-    ``generator``; `best_validation` is the best validation accuracy so far, 0 to 1.
+    `tensors` holds ``model.<parameter>`` and, where the training is to be resumed, ``optimizer.<index>.<state>``;
+    `best_validation` is the best validation accuracy so far, 0 to 1.
     """
 
     recipe: Recipe
@@ -105,16 +106,20 @@ def _check_fields(checkpoint: Checkpoint) -> None:
     check(checkpoint, ("input_shape",), lambda shape: len(shape) in (1, 3) and all(map(_is_count, shape)))
     check(checkpoint, ("classes", "epoch"), _is_count)
     check(recipe, ("epochs", "batch"), _is_count)
-    check(recipe, ("validation", "seed"), lambda value: type(value) is int and value >= 0)
+    check(recipe, ("validation", "seed", "halve_every"), lambda value: type(value) is int and value >= 0)
     check(recipe, ("padding",), lambda value: type(value) is int and 0 <= value <= MAX_PADDING)
     check(recipe, ("pixel_threshold",), lambda value: type(value) is int and 0 <= value <= 256)
     check(recipe, ("name", "dataset", "topology"), lambda value: isinstance(value, str))
-    check(recipe, ("input_dtype",), lambda value: value in ("bit", "uint8", "int8"))
-    check(recipe, ("bfloat16",), lambda value: type(value) is bool)
+    flags = ("bfloat16", "stochastic_weights", "shift_batch_norm", "balanced_validation")
+    check(recipe, flags, lambda value: type(value) is bool)
+    for name, values in _CHOICES.items():
+        check(recipe, (name,), lambda value, values=values: value in values)
     check(augmentation, ("whole_pixels", "mirror"), lambda value: type(value) is bool)
     check(augmentation, ("border",), lambda value: value in ("reflection", "zeros"))
     check(augmentation, ("rotation_degrees", "scale", "shear", "shift_pixels"), lambda value: type(value) in (int, float))
-    check(recipe, ("learning_rate",), lambda value: type(value) in (int, float))
+    numbers = ("learning_rate", "last_learning_rate", "batch_norm_epsilon", "batch_norm_momentum")
+    check(recipe, numbers, lambda value: type(value) in (int, float))
+    check(recipe, ("input_dropout", "hidden_dropout"), lambda value: type(value) in (int, float) and 0 <= value < 1)
     check(checkpoint, ("best_validation",), lambda value: type(value) in (int, float))
 
 

@@ -10,18 +10,22 @@ import numpy as np
 import torch
 
 from bnn_hw import golden
-from bnn_hw.datasets import Split
-from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_scores
-from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, Sums
+from bnn_hw.datasets import Dataset, Split
+from bnn_hw.errors import ArtefactError
+from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_relu, fold_scores
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Sums
 from bnn_training.checkpoint import load_checkpoint, load_network
+from bnn_training.images import divided_images
 from bnn_training.inputs import to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
-from bnn_training.recipes import recipe_input
+from bnn_training.recipes import Recipe, recipe_input
+from bnn_training.trainer import accuracy
 
-__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores"]
+__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores", "folding_obstacle", "test_accuracy"]
 
 _BATCH: Final = 250
+_RELU_DEVIATIONS: Final = 4  # above the mean, up to which 8 bits hold what a batch norm gives
 
 
 @dataclass(frozen=True)
@@ -32,21 +36,40 @@ class Agreement:
     float_accuracy: float  # of the PyTorch model in eval mode, 0 to 1
     folded_accuracy: float  # of the integer network, 0 to 1
     differing_decisions: int
+    real_weights_accuracy: float | None = None  # of the PyTorch model with its real-valued weights, where the recipe tests these
+
+
+def folding_obstacle(recipe: Recipe) -> str | None:
+    """Returns why the network of a recipe does not fold into integers, or None where it does."""
+    if recipe.preprocessing != "pixels":
+        return (
+            f"preprocessing {recipe.preprocessing} makes real numbers of the pixels, of sums over the whole image, which the chip's "
+            "first layer does not take; train with preprocessing pixels"
+        )
+    if recipe.activation == "relu" and "C" in recipe.topology:
+        return "convolutions with 8-bit activations have no layer in hardware; fully connected ones do"
+    return None
 
 
 def export_network(name: str, network: BinaryNetwork, input_: Input, provenance: Mapping[str, Any] | None = None) -> Network:
     """Folds a trained network into integers.
 
-    Layers are named conv1, pool1, conv2, ..., fc1, fc2, ... and scores. Raises `ArtefactError` naming layer and neuron
-    where a batch norm is undefined.
+    Layers are named conv1, pool1, conv2, ..., fc1, fc2, ... and scores. What a ReLU gives becomes 8-bit integers, in steps
+    that are the same in all of a layer, of which the greatest is 4 deviations above the mean of the layer's widest neuron.
+    Raises `ArtefactError` naming layer and neuron where a batch norm is undefined.
     """
     *hidden, last = network.eval().stages
     layers: list[Layer] = []
-    dtype: str = input_.dtype
+    dtype, step = str(input_.dtype), 1.0  # of what flows between layers: an integer stands for so many steps
     for block in hidden:
-        layers += _fold_hidden(block, dtype, layers)
-        dtype = "bit"
-    return Network(name, input_, (*layers, _fold_last("scores", last, dtype)), dict(provenance or {}))
+        if network.activation == "relu":
+            layer, step = _fold_relu(f"fc{len(layers) + 1}", block, dtype, step)
+            layers.append(layer)
+            dtype = "uint8"
+        else:
+            layers += _fold_hidden(block, dtype, layers)
+            dtype = "bit"
+    return Network(name, input_, (*layers, _fold_last("scores", last, dtype, step)), dict(provenance or {}))
 
 
 @torch.no_grad()
@@ -75,11 +98,16 @@ def compare(network: BinaryNetwork, folded: Network, split: Split) -> Agreement:
 def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, Agreement | None]:
     """Folds a checkpoint; with `test` images, measures the folded network against the trained one on them.
 
-    The network's provenance says how it was trained and, where it was measured, how well it does.
+    The network's provenance says how it was trained and, where it was measured, how well it does. Raises `ArtefactError`
+    for a network that does not fold, and says why.
     """
     checkpoint = load_checkpoint(path)
     recipe = checkpoint.recipe
+    obstacle = folding_obstacle(recipe)
+    if obstacle is not None:
+        raise ArtefactError(f"{path}: {obstacle}")
     trained = load_network(checkpoint)
+    trained.set_test_weights("binary")
     provenance = {
         "dataset": recipe.dataset,
         "recipe": asdict(recipe),
@@ -90,12 +118,35 @@ def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, A
     if test is None:
         return folded, None
     agreement = compare(trained, folded, test)
+    if recipe.test_weights == "real":
+        trained.set_test_weights("real")
+        agreement = replace(agreement, real_weights_accuracy=compare(trained, folded, test).float_accuracy)
     measured = {
         "test_images": agreement.images,
         "test_accuracy": agreement.folded_accuracy,
         "differing_decisions": agreement.differing_decisions,
     }
     return replace(folded, provenance={**provenance, **measured}), agreement
+
+
+def test_accuracy(path: Path, dataset: Dataset, device: torch.device) -> float:
+    """Returns the share of a data set's test images that a checkpoint's PyTorch model classifies rightly, 0 to 1."""
+    checkpoint = load_checkpoint(path)
+    recipe = checkpoint.recipe
+    _, _, test = divided_images(dataset, recipe, device)
+    input_ = recipe_input(recipe, checkpoint.input_shape) if recipe.preprocessing == "pixels" else None
+    return accuracy(load_network(checkpoint).to(device), test, input_)
+
+
+def _fold_relu(name: str, block: BinaryBlock, dtype: str, step: float) -> tuple[DenseRelu, float]:
+    """Returns the layer of a block with a ReLU that takes integers of `step`, and the step of those that it gives."""
+    assert isinstance(block.product, BinaryLinear)
+    slope, intercept = _line(name, block)
+    norm = block.normalize
+    next_step = float((norm.bias + _RELU_DEVIATIONS * norm.weight.abs()).max().clamp_min(1e-6)) / 255
+    weights = _binary_weights(block.product)
+    folded = fold_relu(name, weights, slope * step / next_step, intercept / next_step, Sums.of(weights.shape[1], dtype))
+    return folded, next_step
 
 
 def _fold_hidden(block: BinaryBlock, dtype: str, before: Sequence[Layer]) -> list[Layer]:
@@ -140,29 +191,32 @@ def _fold_neurons(name: str, block: BinaryBlock, weights: np.ndarray, sums: Sums
 
     @torch.no_grad()
     def activation(sums: np.ndarray) -> np.ndarray:
-        return block.activation(torch.from_numpy(sums.astype(np.float32))).numpy()
+        return block.normalized(torch.from_numpy(sums.astype(np.float32))).numpy()
 
     return fold_neurons(name, weights, activation, sums)
 
 
-def _fold_last(name: str, block: BinaryBlock, dtype: str) -> Scores:
+def _fold_last(name: str, block: BinaryBlock, dtype: str, step: float) -> Scores:
+    slope, intercept = _line(name, block)
+    weights = _binary_weights(block.product)
+    return fold_scores(name, weights, slope * step, intercept, Sums.of(weights[0].size, dtype))
+
+
+def _line(name: str, block: BinaryBlock) -> tuple[np.ndarray, np.ndarray]:
+    """Returns slope and intercept of a block's function of its sums: [outputs] float64 each."""
     batch_norm = _batch_norm(block)
     batch_norm.check(name)
-    weights = _binary_weights(block.product)
-    bias = block.product.bias.detach().numpy().astype(np.float64)
-    return fold_scores(name, weights, batch_norm.slope, batch_norm(bias), Sums.of(weights[0].size, dtype))
+    return batch_norm.slope, batch_norm(block.product.bias.detach().numpy().astype(np.float64))
 
 
 def _batch_norm(block: BinaryBlock) -> BatchNorm:
     norm = block.normalize
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
     return BatchNorm(
         mean=norm.running_mean.numpy(),
         variance=norm.running_var.numpy(),
         gamma=norm.weight.detach().numpy(),
         beta=norm.bias.detach().numpy(),
-        epsilon=norm.eps,
+        epsilon=norm.epsilon,
     )
 
 

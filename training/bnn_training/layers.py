@@ -2,13 +2,13 @@
 """Binarized layers for PyTorch."""
 
 import math
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from bnn_training.binarize import sign
+from bnn_training.binarize import binary_weights
 
 __all__ = ["BinaryConv2d", "BinaryLayer", "BinaryLinear"]
 
@@ -20,12 +20,15 @@ class _BinaryWeights(nn.Module):
     [-1, 1]; `bias`: [outputs] float32. The bias is added after the product, so that in eval mode the product of integer
     inputs is an exact integer in float32.
 
-    `product_dtype` is the type in which a training step multiplies; eval mode always multiplies in float32.
+    `product_dtype` is the type in which a training step multiplies; eval mode always multiplies in float32. With
+    `stochastic` the weights of a training step are binarized by chance (BinaryConnect, Courbariaux et al. 2015, 2.3).
+    `test_weights` are those of eval mode: ``binary``, or ``real`` for W itself, as BinaryConnect tests its stochastic form.
     """
 
-    def __init__(self, shape: tuple[int, ...], product_dtype: torch.dtype) -> None:
+    def __init__(self, shape: tuple[int, ...], product_dtype: torch.dtype, stochastic: bool) -> None:
         super().__init__()
-        self.product_dtype = product_dtype
+        self.product_dtype, self.stochastic = product_dtype, stochastic
+        self.test_weights: Literal["binary", "real"] = "binary"
         self.weight = nn.Parameter(torch.empty(shape))
         self.bias = nn.Parameter(torch.zeros(shape[0]))
         # Glorot and Bengio 2010, equation 16, as in the BNN authors' code.
@@ -43,9 +46,11 @@ class _BinaryWeights(nn.Module):
         return 1 / math.sqrt(1.5 / self._fans)
 
     def operands(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Returns `x` and ``sign(W)`` in the type to multiply in."""
-        dtype = self.product_dtype if self.training else torch.float32
-        return x.to(dtype), sign(self.weight).to(dtype)
+        """Returns `x` and the weights in the type to multiply in."""
+        if self.training:
+            weight = binary_weights(self.weight, stochastic=self.stochastic)
+            return x.to(self.product_dtype), weight.to(self.product_dtype)
+        return x.float(), self.weight if self.test_weights == "real" else binary_weights(self.weight)
 
     @torch.no_grad()
     def clip(self) -> None:
@@ -56,8 +61,10 @@ class _BinaryWeights(nn.Module):
 class BinaryLinear(_BinaryWeights):
     """A fully connected binary layer: [batch, inputs] to [batch, outputs] float32; `weight` is [outputs, inputs]."""
 
-    def __init__(self, inputs: int, outputs: int, product_dtype: torch.dtype = torch.float32) -> None:
-        super().__init__((outputs, inputs), product_dtype)
+    def __init__(
+        self, inputs: int, outputs: int, product_dtype: torch.dtype = torch.float32, *, stochastic: bool = False
+    ) -> None:
+        super().__init__((outputs, inputs), product_dtype, stochastic)
 
     def products(self, x: torch.Tensor) -> torch.Tensor:
         """Returns ``sign(W) x``, without the bias: [batch, outputs] float32."""
@@ -84,8 +91,9 @@ class BinaryConv2d(_BinaryWeights):
         padding: int = 0,
         padding_value: int = 0,
         product_dtype: torch.dtype = torch.float32,
+        stochastic: bool = False,
     ) -> None:
-        super().__init__((outputs, channels, kernel, kernel), product_dtype)
+        super().__init__((outputs, channels, kernel, kernel), product_dtype, stochastic)
         self.stride, self.padding, self.padding_value = stride, padding, padding_value
 
     def products(self, x: torch.Tensor) -> torch.Tensor:

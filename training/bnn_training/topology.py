@@ -3,94 +3,106 @@
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import nn
 
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import MAX_WEIGHT_BITS
-from bnn_training.layers import BinaryConv2d, BinaryLinear
-from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from bnn_training.network import Activation, BinaryBlock, BinaryNetwork
+from bnn_training.normalization import BatchNorm, ShiftBatchNorm
 
-__all__ = ["build_network"]
+__all__ = ["Style", "build_network", "scaled_topology"]
 
 _LAYER: Final = re.compile(r"(?P<outputs>[1-9]\d{0,5})(?:C(?P<kernel>[1-9]\d?))?|MP(?P<pool>[2-9])", re.ASCII)
-_EPSILON: Final = 1e-4  # of batch norm, as in the BNN authors' code
 
 
-def build_network(
-    topology: str,
-    input_shape: tuple[int, ...],
-    classes: int,
-    *,
-    padding: int = 0,
-    product_dtype: torch.dtype = torch.float32,
-) -> BinaryNetwork:
+@dataclass(frozen=True)
+class Style:
+    """What the layers of a network have in common."""
+
+    padding: int = 0  # rows and columns of true zeros around the input of every convolution
+    product_dtype: torch.dtype = torch.float32  # of a training step
+    stochastic_weights: bool = False
+    activation: Activation = "sign"
+    shift_batch_norm: bool = False  # but after the last layer
+    epsilon: float = 1e-4  # of batch norm, as in the BNN authors' Theano code
+    momentum: float = 0.1  # the weight of a new batch in the running mean and variance
+    input_dropout: float = 0.0
+    hidden_dropout: float = 0.0
+
+
+def build_network(topology: str, input_shape: tuple[int, ...], classes: int, style: Style | None = None) -> BinaryNetwork:
     """Returns the untrained network of a topology, with the scores as its last layer.
 
     `topology`: hidden layers joined by hyphens, ``<outputs>C<kernel>`` for a convolution, ``MP<size>`` for max pooling
     before the batch norm of the convolution in front of it, ``<outputs>`` for a fully connected layer; empty for none.
-    `padding` rows and columns of true zeros go around the input of every convolution. `input_shape`: (features,) or
-    (rows, columns, channels). Raises `ArtefactError` naming the layer that cannot be read or does not fit, and what it
-    would take.
+    `input_shape`: (features,) or (rows, columns, channels). Raises `ArtefactError` naming the layer that cannot be read
+    or does not fit, and what it would take.
     """
-    blocks: list[BinaryBlock] = []
-    shape = input_shape
+    chain = _Chain(style or Style(), input_shape)
     for text in topology.split("-") if topology else ():
         layer = _LAYER.fullmatch(text)
         if layer is None:
             raise ArtefactError(f"layer {text!r} of {topology!r} must be like 64C3 (convolution), MP2 (pooling) or 512 (dense)")
-        where = f"layer {text} of {topology!r} on {_text(shape)}"
+        where = f"layer {text} of {topology!r} on {_text(chain.shape)}"
         if layer["pool"]:
-            shape = _add_pool(blocks, int(layer["pool"]), shape, where)
+            chain.add_pool(int(layer["pool"]), where)
         elif layer["kernel"]:
-            shape = _add_conv(blocks, int(layer["outputs"]), int(layer["kernel"]), shape, padding, product_dtype, where)
+            chain.add_conv(int(layer["outputs"]), int(layer["kernel"]), where)
         else:
-            shape = _add_dense(blocks, int(layer["outputs"]), shape, product_dtype, where)
-    _add_dense(blocks, classes, shape, product_dtype, f"the scores of {topology!r} on {_text(shape)}")
-    return BinaryNetwork(blocks)
+            chain.add_dense(int(layer["outputs"]), where)
+    chain.add_dense(classes, f"the scores of {topology!r} on {_text(chain.shape)}", last=True)
+    return BinaryNetwork(chain.blocks, chain.style.activation, chain.style.input_dropout, chain.style.hidden_dropout)
 
 
-def _add_conv(
-    blocks: list[BinaryBlock],
-    outputs: int,
-    kernel: int,
-    shape: tuple[int, ...],
-    padding: int,
-    product_dtype: torch.dtype,
-    where: str,
-) -> tuple[int, ...]:
-    """Adds a convolution; returns the shape after it."""
-    if len(shape) != 3:
-        raise ArtefactError(f"{where}: a convolution takes rows, columns and channels; put it before the dense layers")
-    rows, columns = (extent + 2 * padding - kernel + 1 for extent in shape[:2])
-    if min(rows, columns) < 1:
-        raise ArtefactError(f"{where}: the kernel is larger than the image with {padding} of padding")
-    _check_weights(outputs * shape[2] * kernel**2, where)
-    product = BinaryConv2d(shape[2], outputs, kernel, padding=padding, product_dtype=product_dtype)
-    blocks.append(BinaryBlock(product, nn.BatchNorm2d(outputs, eps=_EPSILON)))
-    return (rows, columns, outputs)
+def scaled_topology(topology: str, factor: float) -> str:
+    """Returns a topology with the outputs of each layer times `factor`, rounded, at least 1."""
+    return re.sub(
+        r"(?<![A-Z\d])\d+", lambda outputs: str(max(1, round(int(outputs[0]) * factor))), topology, flags=re.ASCII
+    )
 
 
-def _add_pool(blocks: list[BinaryBlock], size: int, shape: tuple[int, ...], where: str) -> tuple[int, ...]:
-    """Gives the last block a pooling; returns the shape after it."""
-    if not blocks or not isinstance(blocks[-1].product, BinaryConv2d) or blocks[-1].pool > 1:
-        raise ArtefactError(f"{where}: a pooling goes behind a convolution")
-    if min(shape[:2]) < size:
-        raise ArtefactError(f"{where}: the window is larger than the image")
-    blocks[-1].pool = size
-    return (shape[0] // size, shape[1] // size, shape[2])
+class _Chain:
+    """Blocks of one style, and the shape of what the last of them gives."""
 
+    def __init__(self, style: Style, shape: tuple[int, ...]) -> None:
+        self.style, self.shape = style, shape
+        self.blocks: list[BinaryBlock] = []
 
-def _add_dense(
-    blocks: list[BinaryBlock], outputs: int, shape: tuple[int, ...], product_dtype: torch.dtype, where: str
-) -> tuple[int, ...]:
-    """Adds a fully connected layer; returns the shape after it."""
-    inputs = math.prod(shape)
-    _check_weights(outputs * inputs, where)
-    blocks.append(BinaryBlock(BinaryLinear(inputs, outputs, product_dtype), nn.BatchNorm1d(outputs, eps=_EPSILON)))
-    return (outputs,)
+    def add_conv(self, outputs: int, kernel: int, where: str) -> None:
+        padding = self.style.padding
+        if len(self.shape) != 3:
+            raise ArtefactError(f"{where}: a convolution takes rows, columns and channels; put it before the dense layers")
+        rows, columns = (extent + 2 * padding - kernel + 1 for extent in self.shape[:2])
+        if min(rows, columns) < 1:
+            raise ArtefactError(f"{where}: the kernel is larger than the image with {padding} of padding")
+        _check_weights(outputs * self.shape[2] * kernel**2, where)
+        how = {"product_dtype": self.style.product_dtype, "stochastic": self.style.stochastic_weights}
+        self._add(BinaryConv2d(self.shape[2], outputs, kernel, padding=padding, **how), outputs)  # type: ignore[arg-type]
+        self.shape = (rows, columns, outputs)
+
+    def add_pool(self, size: int, where: str) -> None:
+        """Gives the last block a pooling."""
+        if not self.blocks or not isinstance(self.blocks[-1].product, BinaryConv2d) or self.blocks[-1].pool > 1:
+            raise ArtefactError(f"{where}: a pooling goes behind a convolution")
+        if min(self.shape[:2]) < size:
+            raise ArtefactError(f"{where}: the window is larger than the image")
+        self.blocks[-1].pool = size
+        self.shape = (self.shape[0] // size, self.shape[1] // size, self.shape[2])
+
+    def add_dense(self, outputs: int, where: str, *, last: bool = False) -> None:
+        inputs = math.prod(self.shape)
+        _check_weights(outputs * inputs, where)
+        product = BinaryLinear(inputs, outputs, self.style.product_dtype, stochastic=self.style.stochastic_weights)
+        self._add(product, outputs, last=last)
+        self.shape = (outputs,)
+
+    def _add(self, product: BinaryLayer, outputs: int, *, last: bool = False) -> None:
+        kind = ShiftBatchNorm if self.style.shift_batch_norm and not last else BatchNorm
+        self.blocks.append(BinaryBlock(product, kind(outputs, self.style.epsilon, self.style.momentum)))
 
 
 def _check_weights(count: int, where: str) -> None:

@@ -2,32 +2,38 @@
 """The training loop: epochs, validation, checkpoints, resume."""
 
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+import numpy as np
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from bnn_hw.datasets import Dataset, Split
+from bnn_hw.datasets import Dataset
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Input
 from bnn_training.augment import random_affine
 from bnn_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from bnn_training.distributed import barrier, processes, rank, total
+from bnn_training.images import Images, divided_images
 from bnn_training.inputs import pixel_inputs
-from bnn_training.layers import BinaryLayer
 from bnn_training.losses import squared_hinge
 from bnn_training.network import BinaryNetwork
+from bnn_training.optimizers import OPTIMIZER_STATE, make_optimizer, set_learning_rate
 from bnn_training.recipes import Recipe, recipe_input, recipe_network
+from bnn_training.schedules import learning_rate
 
-__all__ = ["BEST", "EpochReport", "train"]
+__all__ = ["BEST", "LAST", "LOG", "EpochReport", "Training", "accuracy", "prepare", "run_step", "train"]
 
 BEST: Final = "best.safetensors"
-_LAST: Final = "last.safetensors"
-_LOG: Final = "log.jsonl"
+LAST: Final = "last.safetensors"
+LOG: Final = "log.jsonl"
 _EVAL_BATCH: Final = 250
+_STEPS_UNWATCHED: Final = 20  # after so many the loss is looked at, for which a GPU has to come to an end
 
 
 @dataclass(frozen=True)
@@ -38,31 +44,23 @@ class EpochReport:
     loss: float
     train_accuracy: float
     validation_accuracy: float | None  # None where no images are held out
+    learning_rate: float  # of the last step
     elapsed_s: float
 
 
 @dataclass(frozen=True, eq=False)
-class _Training:
+class Training:
+    """A recipe with all that its steps work on."""
+
     recipe: Recipe
-    dataset: Dataset
-    input: Input
+    shape: tuple[int, ...]  # of an image
+    input: Input | None  # None where preprocessing has made real numbers of the pixels
     network: BinaryNetwork
-    optimizer: torch.optim.Adam
-    generator: torch.Generator
-    images: torch.Tensor  # [images, rows, columns, channels] uint8
-    labels: torch.Tensor  # [images] int64
-
-
-@torch.no_grad()
-def _accuracy(network: BinaryNetwork, split: Split, input_: Input) -> float:
-    """Returns the share of `split` that the network classifies rightly in eval mode."""
-    network.eval()
-    images, labels = torch.from_numpy(split.images.copy()), torch.from_numpy(split.labels.astype("int64"))
-    right = 0
-    for batch, truth in zip(images.split(_EVAL_BATCH), labels.split(_EVAL_BATCH), strict=True):
-        inputs = pixel_inputs(batch.permute(0, 3, 1, 2).float(), input_)
-        right += int((network(inputs).argmax(1) == truth).sum())
-    return right / len(labels)
+    forward: nn.Module  # the network, with what shares its gradients among processes, and compiled where it is
+    optimizer: torch.optim.Optimizer
+    fit: Images
+    validation: Images
+    classes: int
 
 
 def train(
@@ -70,7 +68,9 @@ def train(
     dataset: Dataset,
     folder: Path,
     *,
-    on_epoch: Callable[[EpochReport], None] = lambda report: None,
+    device: torch.device | None = None,
+    compiled: bool = False,
+    on_epoch: Callable[[EpochReport, BinaryNetwork], None] = lambda report, network: None,
     on_step: Callable[[int, int, int], None] = lambda epoch, done, steps: None,
 ) -> Path:
     """Trains `recipe` on `dataset` and returns the path of the checkpoint with the best validation accuracy.
@@ -78,97 +78,137 @@ def train(
     Where the recipe holds no images out, that is the last epoch's.
 
     `folder` receives the last and the best checkpoint and a JSON log, a line an epoch; a training that was stopped
-    goes on from the last checkpoint there, with the numbers that it would have had. Raises `ArtefactError` when the
-    folder holds a training of other settings, and when the loss is no longer finite.
+    goes on from the last checkpoint there, with the numbers that it would have had. In a distributed training each
+    process calls this with the same arguments but for `device`; the first one alone writes, and calls `on_epoch` and
+    `on_step`. With `compiled`, `torch.compile` makes the kernels of a training step. Raises `ArtefactError` when the folder
+    holds a training of other settings, when the batch does not divide into the processes, and when the loss is no longer
+    finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fit, validation = _split(dataset.train, recipe.validation)
-    training = _prepare(recipe, dataset, fit)
-    done, best = _resume(training, folder)
+    training = prepare(recipe, dataset, device or torch.device("cpu"), compiled=compiled)
+    done, best = _resume(training, folder / LAST)
+    barrier()  # so that nobody reads what the first one writes next
     for epoch in range(done, recipe.epochs):
         started = time.perf_counter()
-        loss, train_accuracy = _run_epoch(training, epoch, on_step)
-        validation_accuracy = _accuracy(training.network, validation, training.input) if recipe.validation else None
-        is_best = validation_accuracy is None or validation_accuracy >= best
-        best = max(best, validation_accuracy or 0.0)
-        report = EpochReport(epoch + 1, loss, train_accuracy, validation_accuracy, time.perf_counter() - started)
-        _save(training, epoch + 1, best, folder, is_best)
-        with (folder / _LOG).open("a") as log:
-            log.write(json.dumps(vars(report)) + "\n")
-        on_epoch(report)
+        loss, train_accuracy, last_rate = _run_epoch(training, epoch, on_step)
+        held_out = accuracy(training.network, training.validation, training.input) if recipe.validation else None
+        is_best = held_out is None or held_out >= best
+        best = max(best, held_out or 0.0)
+        report = EpochReport(epoch + 1, loss, train_accuracy, held_out, last_rate, time.perf_counter() - started)
+        if rank() == 0:
+            _save(training, epoch + 1, best, folder, is_best)
+            with (folder / LOG).open("a") as log:
+                log.write(json.dumps(vars(report)) + "\n")
+            on_epoch(report, training.network)
+    barrier()
     return folder / BEST
 
 
-def _split(split: Split, held_out: int) -> tuple[Split, Split]:
-    """Returns the images that train, and the last so many, which are held out; all of them where there are fewer."""
-    kept = max(len(split.labels) - held_out, 0)
-    return Split(split.images[:kept], split.labels[:kept]), Split(split.images[kept:], split.labels[kept:])
+@torch.no_grad()
+def accuracy(network: BinaryNetwork, images: Images, input_: Input | None) -> float:
+    """Returns the share of `images` that the network classifies rightly in eval mode.
+
+    `input_`: what it takes of pixels; None where preprocessing has made real numbers of them, which it takes as they are.
+    """
+    network.eval()
+    right = torch.zeros((), dtype=torch.int64, device=images.labels.device)
+    for batch, truth in zip(images.pixels.split(_EVAL_BATCH), images.labels.split(_EVAL_BATCH), strict=True):
+        right += (network(_inputs(batch.permute(0, 3, 1, 2).float(), input_)).argmax(1) == truth).sum()
+    return right.item() / len(images.labels)
 
 
-def _prepare(recipe: Recipe, dataset: Dataset, fit: Split) -> _Training:
+def _inputs(pixels: torch.Tensor, input_: Input | None) -> torch.Tensor:
+    return pixel_inputs(pixels, input_) if input_ else pixels
+
+
+def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, compiled: bool = False) -> Training:
+    """Returns a training before its first step.
+
+    Raises `ArtefactError` when there are fewer images than a batch, and when it does not divide into the processes.
+    """
+    fit, validation, _ = divided_images(dataset, recipe, device)
     if len(fit.labels) < recipe.batch:
         raise ArtefactError(f"batch must be at most the {len(fit.labels):,} images that train, not {recipe.batch:,}")
+    if recipe.batch % processes():
+        raise ArtefactError(f"batch must be a multiple of the {processes()} processes, not {recipe.batch:,}")
     torch.manual_seed(recipe.seed)
-    shape = fit.images.shape[1:]
-    network = recipe_network(recipe, shape, dataset.classes)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    images = torch.from_numpy(fit.images.copy())
-    labels = torch.from_numpy(fit.labels.astype("int64"))
-    return _Training(recipe, dataset, recipe_input(recipe, shape), network, _optimizer(network), generator, images, labels)
+    shape = dataset.train.images.shape[1:]
+    network = recipe_network(recipe, shape, dataset.classes).to(device)
+    forward: nn.Module = network
+    if processes() > 1:
+        forward = DistributedDataParallel(network, broadcast_buffers=False)
+    if compiled:
+        forward = torch.compile(forward)  # type: ignore[assignment]
+    input_ = recipe_input(recipe, shape) if recipe.preprocessing == "pixels" else None
+    optimizer = make_optimizer(recipe.optimizer, network)
+    return Training(recipe, shape, input_, network, forward, optimizer, fit, validation, dataset.classes)
 
 
-def _optimizer(network: BinaryNetwork) -> torch.optim.Adam:
-    """Returns Adam with a group for each parameter; `scale` in a group multiplies the recipe's learning rate."""
-    groups: list[dict[str, Any]] = []
-    for module in network.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            binarized = isinstance(module, BinaryLayer) and name == "weight"
-            groups.append({"params": [parameter], "scale": module.learning_rate_scale if binarized else 1.0})
-    return torch.optim.Adam(groups, fused=True)
+def _seed(*numbers: int) -> int:
+    """Returns a seed made of numbers, so that each epoch and process draws as it would without those before."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def _run_epoch(training: _Training, epoch: int, on_step: Callable[[int, int, int], None]) -> tuple[float, float]:
-    """Trains on each image once, but for a last batch that is not full; returns the mean loss and the accuracy."""
-    recipe = training.recipe
-    training.network.train()
-    count = len(training.labels)
-    batches = torch.randperm(count, generator=training.generator)[: count - count % recipe.batch].view(-1, recipe.batch)
-    total_loss, right = 0.0, 0
+def _run_epoch(training: Training, epoch: int, on_step: Callable[[int, int, int], None]) -> tuple[float, float, float]:
+    """Trains on each image once, but for a last batch that is not full.
+
+    Returns the mean loss, the accuracy and the learning rate of the last step.
+    """
+    recipe, labels = training.recipe, training.fit.labels
+    training.forward.train()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_seed(recipe.seed, epoch)))
+    steps = len(labels) // recipe.batch
+    batches = order[: steps * recipe.batch].view(steps, recipe.batch)[:, rank() :: processes()].to(labels.device)
+    torch.manual_seed(_seed(recipe.seed, epoch, rank()))  # what dropout and stochastic binarization draw from
+    generator = torch.Generator(labels.device).manual_seed(_seed(recipe.seed, epoch, rank(), 1))
+    losses = torch.zeros(steps, device=labels.device)
+    right = torch.zeros((), dtype=torch.int64, device=labels.device)
+    rate = 0.0
     for step, indices in enumerate(batches):
-        progress = (epoch + step / len(batches)) / recipe.epochs
-        learning_rate = recipe.learning_rate * (1 + math.cos(math.pi * progress)) / 2
-        loss, right_in_batch = _run_step(training, indices, learning_rate)
-        if not math.isfinite(loss):
-            where = f"epoch {epoch + 1}, step {step + 1}"
-            raise ArtefactError(f"loss became {loss} in {where}; the last good checkpoint is kept, try a lower learning rate")
-        total_loss += loss
+        progress = epoch + step / steps
+        rate = learning_rate(
+            recipe.schedule, recipe.learning_rate, recipe.last_learning_rate, recipe.halve_every, recipe.epochs, progress
+        )
+        losses[step], right_in_batch = run_step(training, indices, rate, generator)
         right += right_in_batch
-        on_step(epoch + 1, step + 1, len(batches))
-    return total_loss / len(batches), right / batches.numel()
+        if (step + 1) % _STEPS_UNWATCHED == 0 or step + 1 == steps:
+            _check_losses(losses[: step + 1], epoch)
+            if rank() == 0:
+                on_step(epoch + 1, step + 1, steps)
+    loss, share = total(torch.stack([losses.mean().double(), right.double()])).tolist()
+    return loss / processes(), share / (steps * recipe.batch), rate
 
 
-def _run_step(training: _Training, indices: torch.Tensor, learning_rate: float) -> tuple[float, int]:
+def _check_losses(losses: torch.Tensor, epoch: int) -> None:
+    """Raises `ArtefactError` naming the first step whose loss, in any process, is not finite."""
+    bad = total((~losses.isfinite()).float())
+    if bad.any():
+        step = int(bad.argmax())
+        raise ArtefactError(
+            f"loss became {losses[step].item()} in epoch {epoch + 1}, step {step + 1}; "
+            "the last good checkpoint is kept, try a lower learning rate"
+        )
+
+
+def run_step(
+    training: Training, indices: torch.Tensor, rate: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Trains on the images of these indices; returns their loss, and how many were classified rightly before."""
-    network, optimizer, labels = training.network, training.optimizer, training.labels[indices]
-    images = random_affine(training.images[indices], training.recipe.augmentation, training.generator)
-    scores = network(pixel_inputs(images, training.input))
+    labels = training.fit.labels[indices]
+    images = random_affine(training.fit.pixels[indices], training.recipe.augmentation, generator)
+    scores = training.forward(_inputs(images, training.input))
     loss = squared_hinge(scores, labels)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate * group["scale"]
-    optimizer.zero_grad()
+    set_learning_rate(training.optimizer, rate)
+    training.optimizer.zero_grad()
     loss.backward()
-    optimizer.step()
-    for module in network.modules():
-        if isinstance(module, BinaryLayer):
-            module.clip()
-    return loss.item(), int((scores.argmax(1) == labels).sum())
+    training.optimizer.step()
+    training.network.clip()
+    return loss.detach(), (scores.argmax(1) == labels).sum()
 
 
-def _save(training: _Training, epoch: int, best: float, folder: Path, is_best: bool) -> None:
+def _save(training: Training, epoch: int, best: float, folder: Path, is_best: bool) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in training.network.state_dict().items()}
-    checkpoint = Checkpoint(
-        training.recipe, training.dataset.train.images.shape[1:], training.dataset.classes, epoch, best, tensors
-    )
+    checkpoint = Checkpoint(training.recipe, training.shape, training.classes, epoch, best, tensors)
     if is_best:
         save_checkpoint(checkpoint, folder / BEST)
     state = {
@@ -176,39 +216,32 @@ def _save(training: _Training, epoch: int, best: float, folder: Path, is_best: b
         for index, values in training.optimizer.state_dict()["state"].items()
         for key, value in values.items()
     }
-    everything = {**tensors, **state, "generator": training.generator.get_state()}
-    save_checkpoint(replace(checkpoint, tensors=everything), folder / _LAST)
+    save_checkpoint(replace(checkpoint, tensors={**tensors, **state}), folder / LAST)
 
 
-def _state_shapes(training: _Training) -> dict[str, torch.Size]:
+def _state_shapes(training: Training) -> dict[str, torch.Size]:
     """Returns name and shape of each tensor that a checkpoint must hold for a training to go on from it."""
     shapes = {f"model.{name}": tensor.shape for name, tensor in training.network.state_dict().items()}
     for index, group in enumerate(training.optimizer.param_groups):
         shape = group["params"][0].shape
-        shapes |= {
-            f"optimizer.{index}.step": torch.Size([]),
-            f"optimizer.{index}.exp_avg": shape,
-            f"optimizer.{index}.exp_avg_sq": shape,
-        }
-    return {**shapes, "generator": training.generator.get_state().shape}
+        shapes[f"optimizer.{index}.step"] = torch.Size([])
+        shapes |= {f"optimizer.{index}.{name}": shape for name in OPTIMIZER_STATE[training.recipe.optimizer]}
+    return shapes
 
 
-def _resume(training: _Training, folder: Path) -> tuple[int, float]:
-    """Restores the last checkpoint of `folder`, if there is one; returns the epochs done and the best validation."""
-    path = folder / _LAST
+def _resume(training: Training, path: Path) -> tuple[int, float]:
+    """Restores the last checkpoint, if there is one; returns the epochs done and the best validation accuracy."""
     if not path.exists():
         return 0, 0.0
     checkpoint = load_checkpoint(path)
-    here = (training.recipe, training.dataset.train.images.shape[1:], training.dataset.classes)
+    here = (training.recipe, training.shape, training.classes)
     if (checkpoint.recipe, checkpoint.input_shape, checkpoint.classes) != here:
         raise ArtefactError(f"{path} belongs to other settings ({checkpoint.recipe}); remove the folder or give another --out")
-    tensors = dict(checkpoint.tensors)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     if shapes != _state_shapes(training):
         raise ArtefactError(f"{path} does not hold the whole state of its training; remove the folder or give another --out")
-    training.generator.set_state(tensors.pop("generator"))
     model, optimizer = {}, training.optimizer.state_dict()
-    for name, tensor in tensors.items():
+    for name, tensor in checkpoint.tensors.items():
         match name.split(".", 2):
             case ["optimizer", index, key]:
                 optimizer["state"].setdefault(int(index), {})[key] = tensor

@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plots of loss and accuracy over the epochs of a training."""
+
+import json
+from pathlib import Path
+
+__all__ = ["plot_curves"]
+
+
+def plot_curves(log: Path, picture: Path) -> None:
+    """Plots the epochs of a JSON log, as `bnn_training.trainer.train` writes it, into a PNG file."""
+    from matplotlib.figure import Figure
+
+    epochs = [json.loads(line) for line in log.read_text().splitlines()]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, error = figure.subplots(1, 2)
+    numbers = [epoch["epoch"] for epoch in epochs]
+    loss.semilogy(numbers, [epoch["loss"] for epoch in epochs], label="training")
+    loss.set(xlabel="epoch", ylabel="squared hinge loss")
+    for key, label in (("train_accuracy", "training"), ("validation_accuracy", "validation")):
+        if epochs and epochs[0][key] is not None:
+            error.semilogy(numbers, [100 * (1 - epoch[key]) for epoch in epochs], label=label)
+    error.set(xlabel="epoch", ylabel="error (%)")
+    error.legend()
+    figure.savefig(picture, dpi=100)
