@@ -17,8 +17,8 @@ def check_against_golden(
 ) -> None:
     """Raises `MismatchError` at the first difference, in the order of the layers.
 
-    `activations`: for each layer before the scores [images, outputs] bool; `scores`: [images, classes]; `classes`:
-    [images].
+    `activations`: for each layer before the scores [images, outputs] bool or uint8; `scores`: [images, classes];
+    `classes`: [images].
     """
     for step, golden, found in zip(network.steps(), (*expected.activations, expected.scores), (*activations, scores), strict=True):
         _check(f"layer {step.layer.name}", step.output.shape, golden, found)

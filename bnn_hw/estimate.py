@@ -14,7 +14,7 @@ from bnn_hw.boards import Board
 from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.family import Family
 from bnn_hw.memory import block_rams, lut_ram_luts, lut_rom_luts, ram_in_luts
-from bnn_hw.network import Conv, MaxPool, Network, Scores, element_bits, score_reach
+from bnn_hw.network import Conv, DenseRelu, MaxPool, Network, Scores, element_bits, scaled_reach
 from bnn_hw.stage import Conversion, Stage, Window
 
 __all__ = ["SHELL_RESOURCES", "Resources", "conversion_resources", "engine_resources", "result_resources", "stage_resources"]
@@ -107,11 +107,11 @@ def _engine(stage: Stage, family: Family, levels: int) -> Resources:
     neuron_folds, synapse_folds = -(-len(layer.weights) // pe), -(-layer.weights[0].size // simd)
     sum_bits = pe * max(_signed_bits(bound) for bound in stage.reach)
     dots = _dots(stage, family, levels)
-    starts = 0 if isinstance(layer, Scores) else lut_rom_luts(family, neuron_folds, sum_bits)
+    starts = 0 if isinstance(layer, DenseRelu | Scores) else lut_rom_luts(family, neuron_folds, sum_bits)
     weights = lut_rom_luts(family, stage.words, stage.lut_bits)
     word_bits = simd * element_bits(stage.step.input)
     buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
-    result_bits = pe * _score_bits(stage) if isinstance(layer, Scores) else pe
+    result_bits = pe * (_score_bits(stage) if isinstance(layer, Scores) else element_bits(stage.step.output))
     results = lut_ram_luts(2, result_bits)
     flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + stage.lut_bits + word_bits + result_bits + 100
     sums = sum_bits
@@ -156,8 +156,8 @@ def _memory(family: Family, depth: int, width: int) -> Resources:
 
 
 def _score_bits(stage: Stage) -> int:
-    assert isinstance(stage.step.layer, Scores)
-    return _signed_bits(int(score_reach(stage.step.layer, stage.step.input).max()))
+    assert isinstance(stage.step.layer, DenseRelu | Scores)
+    return _signed_bits(int(scaled_reach(stage.step.layer, stage.step.input).max()))
 
 
 def _signed_bits(value: int) -> int:

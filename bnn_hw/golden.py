@@ -14,7 +14,20 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Conv, Dense, Layer, MaxPool, Network, Scores, Signal, Step, WeightLayer, layer_sums, weight_matrix
+from bnn_hw.network import (
+    Conv,
+    Dense,
+    DenseRelu,
+    Layer,
+    MaxPool,
+    Network,
+    Scores,
+    Signal,
+    Step,
+    WeightLayer,
+    layer_sums,
+    weight_matrix,
+)
 
 __all__ = ["Trace", "classify", "prepare", "scores", "trace"]
 
@@ -24,9 +37,9 @@ _FLOAT32_EXACT: Final = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What every layer gave: `activations` has [images, outputs] bool for each layer before the scores, flattened.
+    """What every layer gave: `activations` has [images, outputs] for each layer before the scores, flattened.
 
-    `scores`: [images, classes] int32.
+    They are bool, or uint8 where the layer gives 8-bit integers.     `scores`: [images, classes] int32.
     """
 
     activations: tuple[np.ndarray, ...]
@@ -96,7 +109,7 @@ def _operands(step: Step) -> int:
 
 
 def _run(network: Network, x: np.ndarray) -> Iterator[np.ndarray]:
-    """Yields each layer's output: [images, ...] bool in its own shape, and at last [images, classes] int32."""
+    """Yields each layer's output: [images, ...] bool or uint8 in its own shape, and at last [images, classes] int32."""
     for step in network.steps():
         x = _output(step.layer, x, step.input)
         yield x
@@ -109,8 +122,15 @@ def _output(layer: Layer, x: np.ndarray, signal: Signal) -> np.ndarray:
             return sums >= _least_sums(layer, signal).astype(sums.dtype)
         case MaxPool():
             return _pool(layer, x)
-        case Scores(scale=scale, offset=offset):
-            return (_sums(layer, x, signal).astype(np.int64) * scale + offset).astype(np.int32)
+        case DenseRelu(shift=shift):
+            return np.clip(_scaled_sums(layer, x, signal) >> shift, 0, 255).astype(np.uint8)
+        case Scores():
+            return _scaled_sums(layer, x, signal).astype(np.int32)
+
+
+def _scaled_sums(layer: DenseRelu | Scores, x: np.ndarray, signal: Signal) -> np.ndarray:
+    """Returns scale * sum + offset: [images, outputs] int64."""
+    return _sums(layer, x, signal).astype(np.int64) * layer.scale + layer.offset
 
 
 def _least_sums(layer: Dense | Conv, signal: Signal) -> np.ndarray:

@@ -17,6 +17,7 @@ __all__ = [
     "MAX_WINDOW",
     "Conv",
     "Dense",
+    "DenseRelu",
     "Input",
     "Layer",
     "MaxPool",
@@ -33,6 +34,7 @@ INPUT_RANGES: Final[Mapping[str, tuple[int, int]]] = {"bit": (0, 1), "uint8": (0
 _LAYER_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}")
 MAX_WINDOW: Final = 1 << 10
 MAX_PADDING: Final = 1 << 10
+_MAX_SHIFT: Final = 31
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,29 @@ class Dense:
         _check_layer_name(self.name)
         outputs = _freeze_weights(self)
         _freeze(self, "thresholds", np.int32, (outputs,))
+
+
+@dataclass(frozen=True, eq=False)
+class DenseRelu:
+    """A fully connected binary layer whose outputs are rectified 8-bit integers.
+
+    `weights`: [outputs, inputs] bool; `scale` and `offset`: [outputs] int32, of any sign; `shift`: 0..31. An output is
+    ``clamp((scale * sum + offset) >> shift, 0, 255)``, where the shift rounds down. What is shifted fits in 48 bits.
+    """
+
+    name: str
+    weights: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+    shift: int
+
+    def __post_init__(self) -> None:
+        _check_layer_name(self.name)
+        outputs = _freeze_weights(self)
+        _freeze(self, "scale", np.int32, (outputs,))
+        _freeze(self, "offset", np.int32, (outputs,))
+        if not _is_int(self.shift) or not 0 <= self.shift <= _MAX_SHIFT:
+            raise ArtefactError(f"layer {self.name}: shift must be an integer in 0..{_MAX_SHIFT}, not {self.shift!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,8 +207,8 @@ class Scores:
         _freeze(self, "offset", np.int32, (classes,))
 
 
-Layer: TypeAlias = Dense | Conv | MaxPool | Scores
-WeightLayer: TypeAlias = Dense | Conv | Scores  # those that multiply
+Layer: TypeAlias = Dense | DenseRelu | Conv | MaxPool | Scores
+WeightLayer: TypeAlias = Dense | DenseRelu | Conv | Scores  # those that multiply
 
 
 def element_bits(signal: Signal) -> int:

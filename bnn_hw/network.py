@@ -5,11 +5,13 @@ Bit 1 is +1 and bit 0 is -1. Every executor (numpy, PyTorch, RTL, CUDA, board) c
 
 - `Dense` on bits: ``matches = popcount(xnor(x, w))`` in 0..K, and the neuron fires iff ``matches >= threshold``;
 - `Dense` on 8-bit integers: ``sum = sum(w * x)``, and the neuron fires iff ``sum >= threshold``;
+- `DenseRelu`: ``(scale * sum + offset) >> shift``, clamped to 0..255, is an 8-bit integer for the layer after it, with
+  ``sum = 2 * matches - K`` on bits. The shift rounds down;
 - `Conv`: the same neurons at each place of a window on an image, padded with -1, +1 or true zeros. A true zero is half a
   match, so a layer of bits with zeros around it counts in halves: ``2 * matches + zeros >= threshold``;
 - `MaxPool`: OR, or for some channels AND, of a window's bits;
-- `Scores`: ``score = scale * sum + offset`` with ``sum = 2 * matches - K`` on bits. The class is the lowest index
-  among the greatest scores.
+- `Scores`: ``score = scale * sum + offset`` with the sum of a `DenseRelu`. The class is the lowest index among the
+  greatest scores.
 """
 
 import re
@@ -24,6 +26,7 @@ from bnn_hw.layers import (
     INPUT_RANGES,
     Conv,
     Dense,
+    DenseRelu,
     Input,
     Layer,
     MaxPool,
@@ -38,6 +41,7 @@ __all__ = [  # the layers too, so that a network and its layers come from one pl
     "MAX_WEIGHT_BITS",
     "Conv",
     "Dense",
+    "DenseRelu",
     "Input",
     "Layer",
     "MaxPool",
@@ -49,7 +53,7 @@ __all__ = [  # the layers too, so that a network and its layers come from one pl
     "WeightLayer",
     "element_bits",
     "layer_sums",
-    "score_reach",
+    "scaled_reach",
     "weight_matrix",
     "window_places",
 ]
@@ -58,6 +62,7 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 MAX_WEIGHT_BITS: Final = 1 << 30
 _MAX_ELEMENTS: Final = 1 << 26
 _INT32_MAX: Final = (1 << 31) - 1
+_INT48_MAX: Final = (1 << 47) - 1  # of the accumulator of a DSP48
 
 
 @dataclass(frozen=True)
@@ -157,8 +162,8 @@ def layer_sums(layer: WeightLayer, signal: Signal) -> Sums:
     return Sums.of(layer.weights[0].size, signal.dtype, zeros=zeros)
 
 
-def score_reach(layer: Scores, signal: Signal) -> np.ndarray:
-    """Returns a bound on the magnitude of each class's scores: [classes] int64."""
+def scaled_reach(layer: DenseRelu | Scores, signal: Signal) -> np.ndarray:
+    """Returns a bound on the magnitude of each output's ``scale * sum + offset``: [outputs] int64."""
     return np.abs(layer.scale.astype(np.int64)) * -layer_sums(layer, signal).low + np.abs(layer.offset.astype(np.int64))
 
 
@@ -176,6 +181,10 @@ def _output(layer: Layer, signal: Signal) -> Signal:
             _check_inputs(layer, signal)
             _check_thresholds(layer, signal)
             return Signal((len(layer.weights),), "bit")
+        case DenseRelu():
+            _check_inputs(layer, signal)
+            _check_scaled(layer, signal)
+            return Signal((len(layer.weights),), "uint8")
         case Conv():
             places = _places(layer, signal, layer.weights.shape[3], layer.kernel, layer.padding)
             if signal.dtype == "uint8" and layer.padding_value < 0:
@@ -189,7 +198,7 @@ def _output(layer: Layer, signal: Signal) -> Signal:
             return Signal((*places, len(layer.and_channels)), "bit")
         case Scores():
             _check_inputs(layer, signal)
-            _check_scores(layer, signal)
+            _check_scaled(layer, signal)
             return Signal((len(layer.weights),), "int32")
 
 
@@ -217,7 +226,7 @@ def _places(
     return places
 
 
-def _check_inputs(layer: Dense | Scores, signal: Signal) -> None:
+def _check_inputs(layer: Dense | DenseRelu | Scores, signal: Signal) -> None:
     inputs = layer.weights.shape[1]
     if inputs != signal.size:
         raise ArtefactError(
@@ -235,15 +244,15 @@ def _check_thresholds(layer: Dense | Conv, signal: Signal) -> None:
         )
 
 
-def _check_scores(layer: Scores, signal: Signal) -> None:
+def _check_scaled(layer: DenseRelu | Scores, signal: Signal) -> None:
     _checked_sums(layer, signal)
-    reach = score_reach(layer, signal)
-    if reach.max() > _INT32_MAX:
-        index = int(reach.argmax())
-        raise ArtefactError(
-            f"layer {layer.name}: scale[{index}] and offset[{index}] reach scores of {reach[index]:,}, past int32; "
-            "make both smaller by the same factor in every class"
-        )
+    reach = scaled_reach(layer, signal)
+    index = int(reach.argmax())
+    found = f"layer {layer.name}: scale[{index}] and offset[{index}] reach"
+    if isinstance(layer, Scores) and reach[index] > _INT32_MAX:
+        raise ArtefactError(f"{found} scores of {reach[index]:,}, past int32; make both smaller by the same factor in every class")
+    if reach[index] > _INT48_MAX:
+        raise ArtefactError(f"{found} {reach[index]:,} before the shift, past 48 bits; make both smaller, and shift less")
 
 
 def _checked_sums(layer: WeightLayer, signal: Signal) -> Sums:

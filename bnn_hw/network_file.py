@@ -15,21 +15,23 @@ from safetensors.numpy import save
 
 from bnn_hw.errors import ArtefactError
 from bnn_hw.layers import MAX_WINDOW
-from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, weight_matrix
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, weight_matrix
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
 
 __all__ = ["NETWORK_FORMAT", "load_network", "network_bytes", "network_digest", "save_network"]
 
 NETWORK_FORMAT: Final = "bnn_hw.network"  # the one key of the safetensors metadata; its value is the JSON description
-_VERSIONS: Final = (1, 2)  # of which a file has the first that knows its layers
+_VERSIONS: Final = (1, 2, 3)  # of which a file has the first that knows its layers
 _FIELDS: Final = {  # of each layer's description, beside type and name
     "dense": ("inputs", "outputs"),
+    "dense_relu": ("inputs", "outputs", "shift"),
     "conv": ("kernel", "channels", "outputs", "stride", "padding", "padding_value"),
     "maxpool": ("size", "stride", "channels"),
     "scores": ("inputs", "outputs"),
 }
-_SINCE_VERSION: Final = {"dense": 1, "conv": 2, "maxpool": 2, "scores": 1}
+_SINCE_VERSION: Final = {"dense": 1, "dense_relu": 3, "conv": 2, "maxpool": 2, "scores": 1}
 _LISTS: Final = {"kernel": 2, "size": 2, "stride": 2, "padding": 4}  # of so many integers
+_ANY_INTEGER: Final = ("padding_value", "shift")  # whose ranges the layer checks; other integers count something
 _DIGEST: Final = "sha256"  # the tensor that holds the digest
 _MAX_FILE_BYTES: Final = 256 << 20
 _MAX_EXTENT: Final = 1 << 26
@@ -91,6 +93,8 @@ def _describe(layer: Layer) -> dict[str, Any]:
     match layer:
         case Dense(name=name, weights=weights):
             return {"type": "dense", "name": name, "inputs": weights.shape[1], "outputs": weights.shape[0]}
+        case DenseRelu(name=name, weights=weights, shift=shift):
+            return {"type": "dense_relu", "name": name, "inputs": weights.shape[1], "outputs": weights.shape[0], "shift": shift}
         case Conv(name=name, weights=weights):
             window = {"kernel": layer.kernel, "channels": weights.shape[3], "outputs": weights.shape[0], "stride": layer.stride}
             return {"type": "conv", "name": name, **window, "padding": layer.padding, "padding_value": layer.padding_value}
@@ -106,7 +110,7 @@ def _tensors(layer: Layer) -> dict[str, np.ndarray]:
             return {"weights": pack_bits(weight_matrix(layer)), "thresholds": layer.thresholds}
         case MaxPool():
             return {"and_channels": pack_bits(layer.and_channels)}
-        case Scores():
+        case DenseRelu() | Scores():
             return {"weights": pack_bits(weight_matrix(layer)), "scale": layer.scale, "offset": layer.offset}
 
 
@@ -125,7 +129,7 @@ def _read(file: Any) -> Network:
     description = _parse(text)
     version = _field(description, "version", int)
     if version not in _VERSIONS:
-        raise ArtefactError(f"version must be {' or '.join(map(str, _VERSIONS))}, not {version}; this bnn_hw reads no other")
+        raise ArtefactError(f"version must be one of {', '.join(map(str, _VERSIONS))}, not {version}; this bnn_hw reads no other")
     _check_known(description, ("version", "name", "input", "layers", "provenance"), "description")
     described = [_Described(index, value, version) for index, value in enumerate(_field(description, "layers", list))]
     names = [layer.name for layer in described]
@@ -165,7 +169,7 @@ class _Described:
         self._lists = {name: _integers(value, name, place) for name in fields if name in _LISTS}
         self._values = {name: _field(value, name, int, place) for name in fields if name not in _LISTS}
         for name, extent in self._values.items():
-            if name != "padding_value" and not 0 < extent <= _MAX_EXTENT:
+            if name not in _ANY_INTEGER and not 0 < extent <= _MAX_EXTENT:
                 raise ArtefactError(f"{place}{name} must be in 1..{_MAX_EXTENT}, not {extent}")
         if not all(0 < extent <= MAX_WINDOW for extent in self._lists.get("kernel", ())):
             raise ArtefactError(f"{place}kernel must be two integers in 1..{MAX_WINDOW}, not {list(self._lists['kernel'])}")
@@ -177,7 +181,7 @@ class _Described:
             return
         outputs = self._values["outputs"]
         yield f"{self.name}.weights", ("U8", [outputs, packed_bytes(self._inputs)])
-        for field in ("scale", "offset") if self.type == "scores" else ("thresholds",):
+        for field in ("scale", "offset") if self.type in ("dense_relu", "scores") else ("thresholds",):
             yield f"{self.name}.{field}", ("I32", [outputs])
 
     def make(self, tensors: Mapping[str, np.ndarray]) -> Layer:
@@ -185,8 +189,11 @@ class _Described:
             and_channels = self._bits(tensors, "and_channels", self._values["channels"])
             return MaxPool(self.name, self._pair("size"), self._pair("stride"), and_channels)
         weights = self._bits(tensors, "weights", self._inputs)
-        if self.type == "scores":
-            return Scores(self.name, weights, tensors[f"{self.name}.scale"], tensors[f"{self.name}.offset"])
+        if self.type in ("dense_relu", "scores"):
+            scale, offset = tensors[f"{self.name}.scale"], tensors[f"{self.name}.offset"]
+            if self.type == "scores":
+                return Scores(self.name, weights, scale, offset)
+            return DenseRelu(self.name, weights, scale, offset, self._values["shift"])
         thresholds = tensors[f"{self.name}.thresholds"]
         if self.type == "dense":
             return Dense(self.name, weights, thresholds)

@@ -10,7 +10,19 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
 
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step, WeightLayer, element_bits, layer_sums, window_places
+from bnn_hw.network import (
+    Conv,
+    Dense,
+    DenseRelu,
+    MaxPool,
+    Network,
+    Scores,
+    Step,
+    WeightLayer,
+    element_bits,
+    layer_sums,
+    window_places,
+)
 
 __all__ = [
     "STREAM_BITS",
@@ -128,7 +140,7 @@ class Stage:
                 return Window(shape[0], shape[1], shape[2] // self.window_lanes, kernel, stride, padding)
             case MaxPool(size=size, stride=stride):
                 return Window(shape[0], shape[1], -(-shape[2] // self.window_lanes), size, stride, (0, 0, 0, 0))
-            case Dense() | Scores():
+            case Dense() | DenseRelu() | Scores():
                 return None
 
     @property
@@ -148,7 +160,7 @@ class Stage:
         layer = self.step.layer
         assert not isinstance(layer, MaxPool)
         sums = layer_sums(layer, self.step.input)
-        if isinstance(layer, Scores):
+        if isinstance(layer, DenseRelu | Scores):
             return sums.always, sums.never - 1
         # Outputs that pad never fire.
         greatest = sums.never if len(layer.weights) % self.pe else int(layer.thresholds.max())

@@ -10,7 +10,7 @@ import numpy as np
 
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Network
+from bnn_hw.network import Network, Signal
 from bnn_hw.packing import pack_bits, unpack_bits
 
 __all__ = ["Vectors", "load_vectors", "make_vectors", "save_vectors"]
@@ -34,11 +34,11 @@ def make_vectors(network: Network, images: np.ndarray, labels: np.ndarray | None
 def save_vectors(vectors: Vectors, network: Network, path: Path) -> None:
     """Writes a compressed .npz: `inputs`, ``layer.<name>`` for each layer, and `labels` where there are any.
 
-    Bits are packed along the last axis, bit 0 first.
+    Bits are packed along the last axis, bit 0 first; integers are as they are.
     """
-    arrays = {"inputs": vectors.inputs if vectors.inputs.dtype != np.bool_ else pack_bits(vectors.inputs)}
-    for layer, bits in zip(network.layers, vectors.expected.activations, strict=False):
-        arrays[f"layer.{layer.name}"] = pack_bits(bits)
+    arrays = {"inputs": _packed(vectors.inputs)}
+    for layer, activations in zip(network.layers, vectors.expected.activations, strict=False):
+        arrays[f"layer.{layer.name}"] = _packed(activations)
     arrays[f"layer.{network.layers[-1].name}"] = vectors.expected.scores
     if vectors.labels is not None:
         arrays["labels"] = vectors.labels
@@ -50,10 +50,16 @@ def load_vectors(network: Network, path: Path) -> Vectors:
     *hidden, last = network.steps()
     try:
         with np.load(path, allow_pickle=False) as file:
-            inputs = file["inputs"]
-            if network.input.dtype == "bit":
-                inputs = unpack_bits(inputs, network.input.signal.size)
-            activations = tuple(unpack_bits(file[f"layer.{step.layer.name}"], step.output.size) for step in hidden)
+            inputs = _unpacked(file["inputs"], network.input.signal)
+            activations = tuple(_unpacked(file[f"layer.{step.layer.name}"], step.output) for step in hidden)
             return Vectors(inputs, golden.Trace(activations, file[f"layer.{last.layer.name}"]), file.get("labels"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtefactError(f"{path} does not hold the vectors of {network.name}: {error}") from error
+
+
+def _packed(values: np.ndarray) -> np.ndarray:
+    return pack_bits(values) if values.dtype == np.bool_ else values
+
+
+def _unpacked(values: np.ndarray, signal: Signal) -> np.ndarray:
+    return unpack_bits(values, signal.size) if signal.dtype == "bit" else values

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from bnn_hw.network import Conv, Dense, MaxPool, Network
+from bnn_hw.network import Conv, Dense, DenseRelu, MaxPool, Network
 
 __all__ = [
     "naive_class",
@@ -14,6 +14,7 @@ __all__ = [
     "naive_matches",
     "naive_padded",
     "naive_pool",
+    "naive_rectified",
     "naive_trace",
     "naive_unwords",
     "naive_windows",
@@ -49,6 +50,16 @@ def naive_fires(x: Sequence[int], w: Sequence[int], threshold: int, dtype: str) 
     if value >= int(threshold):
         return 1
     return 0
+
+
+def naive_rectified(total: int, scale: int, offset: int, shift: int) -> int:
+    """Returns a sum, scaled and moved, divided by a power of two and rounded down, as the nearest integer of 0 to 255."""
+    value = (total * int(scale) + int(offset)) // 2**shift
+    if value < 0:
+        return 0
+    if value > 255:
+        return 255
+    return value
 
 
 def naive_half_matches(x: Sequence[int | None], w: Sequence[int]) -> int:
@@ -117,7 +128,7 @@ def naive_pool(layer: MaxPool, x: Sequence[int], shape: Sequence[int]) -> list[i
 
 
 def naive_trace(network: Network, inputs: Sequence[int]) -> tuple[list[list[int]], list[int]]:
-    """Returns each binary layer's bits, and the scores, for one image: its elements, flattened, as integers."""
+    """Returns each hidden layer's bits or integers, and the scores, for one image: its elements, flattened, as integers."""
     x, dtype = [int(element) for element in inputs], network.input.dtype
     activations = []
     for step in network.steps():
@@ -130,13 +141,13 @@ def naive_trace(network: Network, inputs: Sequence[int]) -> tuple[list[list[int]
             rows = layer.weights.tolist()
             x = [naive_fires(x, rows[neuron], layer.thresholds[neuron], dtype) for neuron in range(len(rows))]
         else:
-            scores = []
-            for index, row in enumerate(layer.weights.tolist()):
-                total = naive_dot([2 * bit - 1 for bit in x] if dtype == "bit" else x, row)
-                scores.append(int(layer.scale[index]) * total + int(layer.offset[index]))
-            return activations, scores
+            totals = [naive_dot([2 * bit - 1 for bit in x] if dtype == "bit" else x, row) for row in layer.weights.tolist()]
+            scales, offsets = layer.scale.tolist(), layer.offset.tolist()
+            if not isinstance(layer, DenseRelu):
+                return activations, [scales[index] * total + offsets[index] for index, total in enumerate(totals)]
+            x = [naive_rectified(total, scales[index], offsets[index], layer.shift) for index, total in enumerate(totals)]
         activations.append(x)
-        dtype = "bit"
+        dtype = "uint8" if isinstance(layer, DenseRelu) else "bit"
     raise AssertionError("the last layer gives scores")
 
 

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Random networks, inputs and trained layers for hypothesis. Structure is drawn and shrinks; content follows from a drawn seed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 from hypothesis import strategies as st
 
-from bnn_hw.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores, Signal, Sums, window_places
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Signal, Sums, window_places
 from bnn_hw.plan import LayerPlan, Plan
 
 __all__ = [
@@ -45,8 +45,8 @@ def networks(
 ) -> Network:
     """Random networks of 1 to `max_layers` layers, scores included, each 1 to `max_width` wide.
 
-    Thresholds lie at both ends of their range, beside them, and where a neuron fires for about half of the inputs;
-    scores often tie (`random_network` has the details).
+    Some hidden layers give rectified integers. Thresholds lie at both ends of their range, beside them, and where a neuron
+    fires for about half of the inputs; scores often tie (`random_network` has the details).
     """
     dtype = draw(st.sampled_from(tuple(dtypes)))
     widths = draw(st.lists(_widths(max_width), min_size=1, max_size=max_layers))
@@ -54,18 +54,23 @@ def networks(
     kind = draw(st.sampled_from(_SCORE_KINDS))
     shape = draw(st.sampled_from(_shapes(widths[0])))
     pixel_threshold = draw(st.sampled_from((None, 0, 1, 128, 255, 256))) if dtype == "bit" else None
+    rectified = draw(_rectified(len(widths) - 1))
     seed = draw(st.integers(0, 2**32 - 1))
-    return random_network(Input(shape, dtype, pixel_threshold), (*widths[1:], classes), seed, kind)
+    return random_network(Input(shape, dtype, pixel_threshold), (*widths[1:], classes), seed, kind, rectified)
 
 
-def random_network(input_: Input, widths: Sequence[int], seed: int, kind: str = "plain") -> Network:
+def random_network(
+    input_: Input, widths: Sequence[int], seed: int, kind: str = "plain", rectified: Collection[int] = ()
+) -> Network:
     """Returns a network of layers of `widths`, the last of which gives scores of one of these kinds.
+
+    Of the layers before it those of the indices `rectified` give 8-bit integers, the others bits.
 
     plain: scale 1 and offset 0, so that ties are common; twins: each class twice, so that all winners tie; zero: all
     scores equal; widest: at the ends of int32; mixed: any scale and offset of either sign.
     """
     rng = np.random.default_rng(seed)
-    return Network("random", input_, (*_random_dense(rng, input_.signal, widths, kind),))
+    return Network("random", input_, (*_random_dense(rng, input_.signal, widths, kind, rectified),))
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ def conv_networks(
     max_windows: int = 3,
     max_classes: int = 12,
 ) -> Network:
-    """Random networks of 1 to `max_windows` convolutions and poolings, up to two dense layers, and scores.
+    """Random networks of 1 to `max_windows` convolutions and poolings, up to two dense layers of either kind, and scores.
 
     Images, kernels and strides are no squares, paddings differ on each side and hold each value, poolings overlap or
     leave rows and columns out. On bits a pooling may come first. Thresholds and scores are as in `networks`.
@@ -113,7 +118,8 @@ def conv_networks(
         shape = windows[-1].output_shape(shape)
     widths = draw(st.lists(st.integers(1, 20), max_size=2))
     classes, kind = draw(st.integers(1, max_classes)), draw(st.sampled_from(_SCORE_KINDS))
-    return random_conv_network(input_, windows, (*widths, classes), draw(st.integers(0, 2**32 - 1)), kind)
+    rectified = draw(_rectified(len(widths)))
+    return random_conv_network(input_, windows, (*widths, classes), draw(st.integers(0, 2**32 - 1)), kind, rectified)
 
 
 @st.composite
@@ -133,7 +139,12 @@ def _convolutions(draw: st.DrawFn, shape: Sequence[int], dtype: str, max_channel
 
 
 def random_conv_network(
-    input_: Input, windows: Sequence[WindowShape], widths: Sequence[int], seed: int, kind: str = "plain"
+    input_: Input,
+    windows: Sequence[WindowShape],
+    widths: Sequence[int],
+    seed: int,
+    kind: str = "plain",
+    rectified: Collection[int] = (),
 ) -> Network:
     """Returns a network of convolutions and poolings, then layers of `widths` as in `random_network`."""
     rng = np.random.default_rng(seed)
@@ -149,7 +160,7 @@ def random_conv_network(
             weights = weights.reshape(window.outputs, *window.size, channels)
             layers.append(Conv(f"conv{index}", weights, thresholds, window.stride, window.padding, window.padding_value))
         signal = Signal(window.output_shape(signal.shape), "bit")
-    return Network("random", input_, (*layers, *_random_dense(rng, signal, widths, kind)))
+    return Network("random", input_, (*layers, *_random_dense(rng, signal, widths, kind, rectified)))
 
 
 def random_plan(network: Network, seed: int, max_products: int = 256) -> Plan:
@@ -221,6 +232,11 @@ def trained_layers(draw: st.DrawFn, *, inputs: int, outputs: int, extreme: bool 
     return TrainedLayer(rng.random((outputs, inputs)) < 0.5, *(part.astype(np.float32) for part in parts))
 
 
+def _rectified(layers: int) -> st.SearchStrategy[list[int]]:
+    """Draws which of so many dense layers give rectified integers."""
+    return st.lists(st.sampled_from(range(layers)), unique=True) if layers else st.just([])
+
+
 def _shapes(features: int) -> list[tuple[int, ...]]:
     rows = next(rows for rows in range(int(features**0.5), 0, -1) if features % rows == 0)
     return [(features,), (features, 1, 1), (rows, features // rows, 1), (1, rows, features // rows)]
@@ -232,23 +248,52 @@ def _random_weights(rng: np.random.Generator, outputs: int, inputs: int) -> np.n
     return weights
 
 
-def _random_dense(rng: np.random.Generator, signal: Signal, widths: Sequence[int], kind: str) -> Iterator[Layer]:
-    """Yields dense layers of `widths`, of which the last one gives scores."""
-    for index, outputs in enumerate(widths[:-1], 1):
+def _random_dense(
+    rng: np.random.Generator, signal: Signal, widths: Sequence[int], kind: str, rectified: Collection[int]
+) -> Iterator[Layer]:
+    """Yields dense layers of `widths`, of which the last one gives scores, and those of the indices `rectified` integers."""
+    for index, outputs in enumerate(widths[:-1]):
         weights = _random_weights(rng, outputs, signal.size)
-        thresholds = _random_thresholds(rng, weights, signal.dtype, Sums.of(signal.size, signal.dtype))
-        yield Dense(f"fc{index}", weights, thresholds)
-        signal = Signal((outputs,), "bit")
+        if index in rectified:
+            yield _random_relu(rng, f"fc{index + 1}", weights, signal)
+        else:
+            thresholds = _random_thresholds(rng, weights, signal.dtype, Sums.of(signal.size, signal.dtype))
+            yield Dense(f"fc{index + 1}", weights, thresholds)
+        signal = Signal((outputs,), "uint8" if index in rectified else "bit")
     yield _random_scores(rng, widths[-1], signal, kind)
+
+
+def _random_relu(rng: np.random.Generator, name: str, weights: np.ndarray, signal: Signal) -> DenseRelu:
+    """Returns a layer of rectified integers: most are now above 0, now not; some reach as far as they may, some are constant."""
+    outputs, inputs = weights.shape
+    reach = -Sums.of(inputs, signal.dtype).low
+    centre, width = _typical_sums(weights, signal.dtype)
+    shift = int(rng.integers(0, 31, endpoint=True))
+    greatest = min(2**31 - 1, (2**46 - 1) // reach)  # with the greatest offset it stays below 2**47
+    signs = rng.choice([-1, 1], outputs)
+    scale = np.clip(np.rint(signs * 2.0**shift * rng.uniform(20, 200) / width), -greatest, greatest)
+    offset = np.clip(rng.normal(0, 64, outputs) * 2.0**shift - scale * centre, -(2**31) + 1, 2**31 - 1)
+    scale, offset = scale.astype(np.int64), offset.astype(np.int64)
+    chosen = rng.random(outputs)
+    scale[chosen < 0.2] = (signs * greatest)[chosen < 0.2]
+    scale[chosen < 0.1] = 0
+    offset[chosen > 0.9] = (signs * (2**31 - 1))[chosen > 0.9]
+    return DenseRelu(name, weights, scale.astype(np.int32), offset.astype(np.int32), shift)
+
+
+def _typical_sums(weights: np.ndarray, dtype: str) -> tuple[np.ndarray, float]:
+    """Returns where the sums of each neuron lie, [outputs], and how far around."""
+    outputs, inputs = weights.shape
+    if dtype == "bit":
+        return np.zeros(outputs), inputs**0.5
+    middle = 127.5 if dtype == "uint8" else -0.5
+    return middle * (2.0 * weights.sum(axis=1) - inputs), 74.0 * inputs**0.5
 
 
 def _random_thresholds(rng: np.random.Generator, weights: np.ndarray, dtype: str, sums: Sums) -> np.ndarray:
     """Returns thresholds for weights [outputs, inputs]: most where a neuron fires for about half of the inputs."""
-    outputs, inputs = weights.shape
-    centre, width = np.zeros(outputs), inputs**0.5
-    if dtype != "bit":
-        middle = 127.5 if dtype == "uint8" else -0.5
-        centre, width = middle * (2.0 * weights.sum(axis=1) - inputs), 74.0 * inputs**0.5
+    outputs = len(weights)
+    centre, width = _typical_sums(weights, dtype)
     positions = np.rint((rng.normal(centre, width) - sums.low) / sums.unit)
     always, never = sums.always, sums.never
     typical = np.clip(always + positions, always, never).astype(np.int64)

@@ -10,7 +10,7 @@ from torch import nn
 
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores, Sums, layer_sums
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores, Sums, layer_sums
 from bnn_training.binarize import sign
 from bnn_training.export import export_network, float_scores, to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLinear
@@ -24,7 +24,8 @@ torch.set_num_threads(1)  # the products are small: threads would only wait for 
 
 def check_against_naive(network: Network, inputs: np.ndarray) -> None:
     trace, classes = golden.trace(network, inputs), golden.classify(network, inputs)
-    assert [bits.dtype for bits in trace.activations] == [np.bool_] * (len(network.layers) - 1)
+    dtypes = [np.uint8 if isinstance(layer, DenseRelu) else np.bool_ for layer in network.layers[:-1]]
+    assert [activations.dtype for activations in trace.activations] == dtypes
     assert trace.scores.dtype == np.int32
     for index, image in enumerate(inputs):
         activations, scores = naive_trace(network, image.tolist())

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import Phase, find, given, settings
 
+from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import (
     Conv,
     Dense,
+    DenseRelu,
     Input,
     Layer,
     MaxPool,
@@ -22,10 +24,12 @@ from bnn_hw.network import (
     Sums,
     element_bits,
     layer_sums,
+    scaled_reach,
     weight_matrix,
     window_places,
 )
-from strategies import conv_networks, networks
+from bnn_hw.plan import weight_layers
+from strategies import conv_networks, networks, random_inputs
 
 
 def dense(name: str = "fc1", outputs: int = 2, inputs: int = 3, threshold: int = 1) -> Dense:
@@ -35,6 +39,11 @@ def dense(name: str = "fc1", outputs: int = 2, inputs: int = 3, threshold: int =
 def scores(name: str = "scores", classes: int = 2, inputs: int = 2, scale: int = 1, offset: int = 0) -> Scores:
     ones = np.ones(classes, np.int32)
     return Scores(name, np.ones((classes, inputs), bool), scale * ones, offset * ones)
+
+
+def relu(outputs: int = 2, inputs: int = 3, scale: int = 1, offset: int = 0, shift: int = 0) -> DenseRelu:
+    ones = np.ones(outputs, np.int32)
+    return DenseRelu("relu1", np.ones((outputs, inputs), bool), scale * ones, offset * ones, shift)
 
 
 def conv(
@@ -76,6 +85,8 @@ KERNEL = r"^layer conv1: kernel must be integers \(rows, columns\), each 1\.\.10
 CONV_STRIDE = r"^layer conv1: stride must be integers \(rows, columns\), each 1\.\.1024, not "
 PADDING = r"^layer conv1: padding must be integers \(above, below, left, right\), each 0\.\.1024, not "
 PADDING_VALUE = r"^layer conv1: padding_value must be -1, 0 or 1, and 0 without padding, not "
+SHIFT = r"^layer relu1: shift must be an integer in 0\.\.31, not "
+PAST_48_BITS = r" before the shift, past 48 bits; make both smaller, and shift less$"
 POOL = r"^layer pool1: (size|stride) must be integers \(rows, columns\), each 1\.\.1024, not "
 AND_CHANNELS = r"^layer pool1: and_channels must be an array \[channels\], at least 1$"
 BEFORE = r", but what comes before gives "
@@ -187,6 +198,61 @@ RULES: dict[str, tuple[Callable[[], Any], str]] = {
     "sums past int32": (
         lambda: network(scores(classes=1, inputs=8_422_400), input_=Input((8225, 1024, 1), "uint8")),
         r"^layer scores: the sums of 8,422,400 uint8 inputs pass int32; take fewer inputs$",
+    ),
+    "relu name": (lambda: DenseRelu("R", np.ones((1, 3), bool), int32(1), int32(0), 0), LAYER_NAME + "'R'$"),
+    "relu weights of one dimension": (
+        lambda: DenseRelu("relu1", np.ones(3, bool), int32(1), int32(0), 0),
+        r"^layer relu1: weights must be an array \[outputs, inputs\], each at least 1$",
+    ),
+    "relu scale of another shape": (
+        lambda: DenseRelu("relu1", np.ones((2, 3), bool), int32(1), int32(0, 0), 0),
+        r"^layer relu1: scale must be int32 \(2,\), not int32 \(1,\)$",
+    ),
+    "relu offset of another type": (
+        lambda: DenseRelu("relu1", np.ones((1, 3), bool), int32(1), np.zeros(1), 0),
+        r"^layer relu1: offset must be int32 \(1,\), not float64 \(1,\)$",
+    ),
+    "shift below 0": (lambda: relu(shift=-1), SHIFT + "-1$"),
+    "shift too far": (lambda: relu(shift=32), SHIFT + "32$"),
+    "shift a boolean": (lambda: relu(shift=True), SHIFT + "True$"),
+    "shift a float": (lambda: relu(shift=1.0), SHIFT + r"1\.0$"),  # type: ignore[arg-type]
+    "shift of each output": (lambda: relu(shift=int32(1, 1)), SHIFT + r"array\(\[1, 1\], dtype=int32\)$"),  # type: ignore[arg-type]
+    "relu inputs that do not meet": (
+        lambda: network(relu(inputs=4), scores()),
+        r"^layer relu1: weights of shape \(2, 4\) take 4 inputs, but what comes before gives 3 \(shape \(3,\)\)$",
+    ),
+    "relu past 48 bits": (
+        lambda: network(relu(2, 1 << 18, scale=1 << 30, shift=31), scores(), input_=Input((1 << 18,), "bit")),
+        r"^layer relu1: scale\[0\] and offset\[0\] reach 281,474,976,710,656" + PAST_48_BITS,
+    ),
+    "relu past 48 bits by one": (
+        lambda: network(relu(2, (1 << 20) - 1, -(1 << 27), -(1 << 27)), scores(), input_=Input(((1 << 20) - 1,), "bit")),
+        r"^layer relu1: scale\[0\] and offset\[0\] reach 140,737,488,355,328" + PAST_48_BITS,
+    ),
+    "relu sums past int32": (
+        lambda: network(relu(1, 8_422_400), scores(), input_=Input((8225, 1024, 1), "uint8")),
+        r"^layer relu1: the sums of 8,422,400 uint8 inputs pass int32; take fewer inputs$",
+    ),
+    "relu after the scores": (
+        lambda: network(scores("a", 2, 3), relu(inputs=2), scores("b")),
+        r"^layer relu1 follows the scores; scores must be the last layer$",
+    ),
+    "relu as the last layer": (lambda: network(relu()), NO_SCORES),
+    "threshold below the sums of rectified integers": (
+        lambda: network(relu(), dense(inputs=2, threshold=-511), scores()),
+        r"^layer fc1: thresholds\[0\] must be in -510\.\.511, not -511$",
+    ),
+    "scores of rectified integers past int32": (
+        lambda: network(relu(), scores(scale=1 << 22, offset=8_388_608)),
+        r"^layer scores: scale\[0\] and offset\[0\] reach scores of 2,147,483,648, " + TOO_FAR,
+    ),
+    "pool on rectified integers": (
+        lambda: network(relu(), pool(), scores()),
+        r"^layer pool1: a max pooling takes bits, not uint8; put it after a convolution$",
+    ),
+    "kernel on rectified integers": (
+        lambda: network(relu(), conv(), scores()),
+        r"^layer conv1: a window of 1 channels takes \[rows, columns, 1\]" + BEFORE + r"\[2\]$",
     ),
     "kernel of three dimensions": (lambda: Conv("conv1", np.ones((2, 3, 3), bool), int32(1, 1)), CONV_WEIGHTS),
     "kernel without channels": (lambda: conv((2, 2, 0)), CONV_WEIGHTS),
@@ -336,6 +402,9 @@ def test_ends_of_each_range_are_allowed() -> None:
         for threshold in (low, high):
             network(dense(threshold=threshold), scores(), input_=Input((3,), dtype))  # type: ignore[arg-type]
     network(scores(inputs=3, scale=-((2**31 - 1) // 3)))
+    for threshold in (-510, 511):
+        network(relu(shift=31), dense(inputs=2, threshold=threshold), scores())
+    network(relu(2, (1 << 20) - 1, -(1 << 27), 1 - (1 << 27)), scores(), input_=Input(((1 << 20) - 1,), "bit"))
     Input((1 << 20,), "bit", 256)
 
 
@@ -350,6 +419,24 @@ def test_arrays_are_read_only_copies() -> None:
     for array in held:
         with pytest.raises(ValueError, match=r"^assignment destination is read-only$"):
             array[0] = 0
+
+
+def test_rectified_integers_are_read_only_copies() -> None:
+    weights, scale, offset = np.ones((2, 3), bool), int32(1, 2), int32(3, 4)
+    layer = DenseRelu("relu1", weights, scale, offset, 5)
+    for array in (weights, scale, offset):
+        array[:] = 0
+    held = (layer.weights, layer.scale, layer.offset)
+    assert [array.tolist() for array in held] == [[[True] * 3] * 2, [1, 2], [3, 4]]
+    for array in held:
+        with pytest.raises(ValueError, match=r"^assignment destination is read-only$"):
+            array[0] = 0
+
+
+def test_rectified_integers_on_the_way() -> None:
+    net = network(relu(5, 12), dense(outputs=4, inputs=5), scores(inputs=4), input_=Input((2, 3, 2), "int8"))
+    assert [(step.output.shape, step.output.dtype) for step in net.steps()] == [((5,), "uint8"), ((4,), "bit"), ((2,), "int32")]
+    assert net.weight_bits == 5 * 12 + 4 * 5 + 2 * 4
 
 
 def test_steps_and_counts() -> None:
@@ -472,7 +559,7 @@ def test_convolutions_are_read_only_copies() -> None:
 @given(networks())
 def test_random_networks_cover_their_promises(net: Network) -> None:
     assert 1 <= len(net.layers) <= 4
-    assert all(1 <= extent <= 200 for layer in net.layers if isinstance(layer, Dense | Scores) for extent in layer.weights.shape)
+    assert all(1 <= extent <= 200 for layer in weight_layers(net) for extent in layer.weights.shape)
 
 
 def after(kind: type, before: type) -> Callable[[Network], bool]:
@@ -487,6 +574,16 @@ def has(kind: type, rule: Callable[[Any, Signal], bool]) -> Callable[[Network], 
 
 def leaves_out(layer: MaxPool, signal: Signal) -> bool:
     return any((extent - size) % stride for extent, size, stride in zip(signal.shape, layer.size, layer.stride, strict=False))
+
+
+def follow(*kinds: type) -> Callable[[Network], bool]:
+    """Returns whether a network is of just these layers."""
+    return lambda net: tuple(map(type, net.layers)) == kinds
+
+
+def gives(rule: Callable[[np.ndarray], bool]) -> Callable[[Network], bool]:
+    """Returns whether the first layer gives rectified integers, which meet a rule for some random inputs."""
+    return lambda net: isinstance(net.layers[0], DenseRelu) and rule(golden.trace(net, random_inputs(net, 20, 1)).activations[0])
 
 
 GENERATE = settings(max_examples=2000, deadline=None, database=None, phases=(Phase.generate,))
@@ -512,6 +609,26 @@ PROMISES: dict[str, Callable[[Network], bool]] = {
         Conv, lambda layer, signal: layer.pads_bits_with_zeros(signal) and layer.thresholds.max() == 2 * layer.weights[0].size + 1
     ),
 }
+
+
+DENSE_PROMISES: dict[str, Callable[[Network], bool]] = {
+    "rectified integers only": follow(DenseRelu, DenseRelu, Scores),
+    "bits of rectified integers": follow(DenseRelu, Dense, Scores),
+    "rectified integers of bits": follow(Dense, DenseRelu, Scores),
+    "rectified integers of pixels": has(DenseRelu, lambda _, signal: signal.dtype == "uint8" and len(signal.shape) == 3),
+    "scale of 0": has(DenseRelu, lambda layer, _: bool((layer.scale == 0).any())),
+    "scales of both signs": has(DenseRelu, lambda layer, _: layer.scale.min() < 0 < layer.scale.max()),
+    "no shift": has(DenseRelu, lambda layer, _: layer.shift == 0),
+    "all the shift": has(DenseRelu, lambda layer, _: layer.shift == 31),
+    "past 32 bits": has(DenseRelu, lambda layer, signal: scaled_reach(layer, signal).max() > 1 << 45),
+    "values in between": gives(lambda values: bool(((values > 0) & (values < 255)).mean() > 0.2)),
+    "both ends": gives(lambda values: 0 in values and 255 in values),
+}
+
+
+@pytest.mark.parametrize("promise", DENSE_PROMISES)
+def test_random_networks_cover_rectified_integers(promise: str) -> None:
+    find(networks(), DENSE_PROMISES[promise], settings=GENERATE)
 
 
 @pytest.mark.parametrize("promise", PROMISES)

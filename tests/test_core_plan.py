@@ -16,7 +16,7 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import SHELL_RESOURCES, Resources, result_resources, stage_resources
 from bnn_hw.family import ICE40, SERIES_7, ULTRASCALE_PLUS
 from bnn_hw.memory import block_rams, lut_rom_luts
-from bnn_hw.network import Dense, Input, Network, Scores
+from bnn_hw.network import Dense, DenseRelu, Input, Network, Scores
 from bnn_hw.plan import RESULT, SHELL, LayerPlan, Plan, load_plan, plan_json
 from bnn_hw.stage import STREAM_BITS, input_cycles
 from strategies import WindowShape, conv_networks, networks, random_conv_network, random_network, random_plan
@@ -57,7 +57,7 @@ def layer_cycles(network: Network, plan: Plan) -> list[int]:
 def test_cycles(network: Network, data: st.DataObject) -> None:
     layers, expected = [], []
     for layer in network.layers:
-        assert isinstance(layer, Dense | Scores)
+        assert isinstance(layer, Dense | DenseRelu | Scores)
         outputs, inputs = layer.weights.shape
         layers.append(LayerPlan(layer.name, data.draw(st.integers(1, outputs)), data.draw(st.integers(1, inputs))))
         expected.append(naive_cycles(outputs, inputs, layers[-1].pe, layers[-1].simd))

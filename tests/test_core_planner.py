@@ -15,7 +15,7 @@ from bnn_hw.boards import BOARDS, Board
 from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import Resources
 from bnn_hw.family import ECP5, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
-from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores
 from bnn_hw.packaged import packaged_models, packaged_network
 from bnn_hw.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.planner import BUDGET, find_plan, limits
@@ -49,9 +49,7 @@ def naive_plans(network: Network, board: Board) -> Iterator[Plan]:
     choices = []
     for layer in weight_layers(network):
         outputs, inputs, channels = len(layer.weights), layer.weights[0].size, layer.weights.shape[-1]
-        simds = [
-            simd for simd in range(1, inputs + 1) if isinstance(layer, Dense | Scores) or 0 in (simd % channels, channels % simd)
-        ]
+        simds = [simd for simd in range(1, inputs + 1) if not isinstance(layer, Conv) or 0 in (simd % channels, channels % simd)]
         choices.append(
             [LayerPlan(layer.name, pe, simd, bits) for pe in range(1, outputs + 1) for simd in simds for bits in (0, pe * simd)]
         )
@@ -261,7 +259,7 @@ def test_target_is_reached_at_about_the_least_cost(network: Network, slower: flo
 def no_other_shape_is_much_cheaper(plan: Plan, network: Network, cycles: int) -> None:
     cost = share(plan.resources(network), ENDLESS)
     for index, layer in enumerate(network.layers):
-        assert isinstance(layer, Dense | Scores)
+        assert isinstance(layer, Dense | DenseRelu | Scores)
         outputs, inputs = layer.weights.shape
         for simd in range(1, inputs + 1):
             words = len(range(0, inputs, simd))

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnn_hw import golden
-from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores, Step
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores, Step
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.stage import Conversion, Stage, Window, divisors, engine_cycles, input_cycles, input_lanes, next_stage, stages
 from naive import naive_dot, naive_half_matches, naive_matches
@@ -150,7 +150,7 @@ def test_a_smaller_line_buffer_would_stop_the_writer(window: Window, rows_less: 
 def naive_stage_cycles(step: Step, pe: int, simd: int) -> int:
     """Returns the cycles of an engine for an image by going through its schedule; `simd` and `pe` are words' lanes."""
     layer, shape = step.layer, step.input.shape
-    if isinstance(layer, Dense | Scores):
+    if isinstance(layer, Dense | DenseRelu | Scores):
         outputs, inputs = layer.weights.shape
         return len(range(0, outputs, pe)) * len(range(0, inputs, simd))
     words = len(range(0, shape[2], simd))
@@ -217,7 +217,7 @@ def test_the_reach_of_sums(network: Network, seed: int) -> None:
         if isinstance(layer, MaxPool):
             continue
         extremes = [naive_extremes(stage.step, neuron) for neuron in range(len(layer.weights))]
-        thresholds = [0] * len(extremes) if isinstance(layer, Scores) else layer.thresholds.tolist()
+        thresholds = [0] * len(extremes) if isinstance(layer, DenseRelu | Scores) else layer.thresholds.tolist()
         least = min(low - threshold for (low, _), threshold in zip(extremes, thresholds, strict=True))
         greatest = max(high - threshold for (_, high), threshold in zip(extremes, thresholds, strict=True))
         low, high = stage.reach
@@ -225,7 +225,7 @@ def test_the_reach_of_sums(network: Network, seed: int) -> None:
         assert greatest <= high
         if stage.step.input.dtype == "bit":
             assert high == greatest
-            if isinstance(layer, Scores) or len(layer.weights) % stage.pe == 0:
+            if isinstance(layer, DenseRelu | Scores) or len(layer.weights) % stage.pe == 0:
                 assert low == least
             else:  # what pads never fires: not where all weights match
                 assert low == -max(high for _, high in extremes) - 1

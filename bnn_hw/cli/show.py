@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores
+from bnn_hw.network import Conv, Dense, DenseRelu, MaxPool, Network, Scores
 
 __all__ = ["cache_folder", "console", "data_option", "json_option", "percent", "print_json", "shape_text", "table", "topology"]
 
@@ -58,9 +58,10 @@ def shape_text(shape: Sequence[int]) -> str:
 
 
 def topology(network: Network) -> str:
-    """Returns a network in the papers' notation, with what it takes: 784-1024-10, 32x32x3-64C3-MP2-512-10.
+    """Returns a network in the papers' notation, with what it takes: 784-1024-10, 784-1024R-10, 32x32x3-64C3-MP2-512-10.
 
-    A convolution is its outputs and the rows of its window, and the columns where they are not as many; `MP` is a max pooling.
+    A convolution is its outputs and the rows of its window, and the columns where they are not as many; `MP` is a max pooling,
+    and `R` stands after the outputs of a layer that gives rectified 8-bit integers.
     """
     first, *_ = network.layers
     images = isinstance(first, Conv | MaxPool)
@@ -71,6 +72,8 @@ def topology(network: Network) -> str:
                 parts.append(f"{len(layer.weights)}C{_window_text(kernel)}")
             case MaxPool(size=size):
                 parts.append(f"MP{_window_text(size)}")
+            case DenseRelu():
+                parts.append(f"{len(layer.weights)}R")
             case Dense() | Scores():
                 parts.append(str(len(layer.weights)))
     return "-".join(parts)

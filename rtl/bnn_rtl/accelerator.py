@@ -9,12 +9,24 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from bnn_hw.family import Family
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Signal, element_bits, layer_sums, score_reach, weight_matrix
+from bnn_hw.network import (
+    Conv,
+    Dense,
+    DenseRelu,
+    MaxPool,
+    Network,
+    Scores,
+    Signal,
+    element_bits,
+    layer_sums,
+    scaled_reach,
+    weight_matrix,
+)
 from bnn_hw.plan import Plan
 from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
 from bnn_rtl.argmax import Argmax, result_layout
 from bnn_rtl.dot_product import DotProduct, dot_product
-from bnn_rtl.finish import ScaleOffset, ThresholdCompare, shape_for
+from bnn_rtl.finish import Finish, Requantize, ScaleOffset, ThresholdCompare, shape_for
 from bnn_rtl.lut_rom import LutRom
 from bnn_rtl.matrix_vector import MatrixVectorUnit, folds, weight_words
 from bnn_rtl.max_pool import MaxPoolUnit
@@ -78,7 +90,7 @@ class Accelerator(Component):
                 upstream = _append(m, f"_pixels_{name}", upstream, pixels)
             upstream = _append(m, name, upstream, unit)
         last = self._stages[-1]
-        score_shape = _score_shape(last)
+        score_shape = _scaled_shape(last)
         converter = WidthConverter(score_shape.width, self._network.classes, last.pe, 1)
         upstream = _append(m, "_argmax_input", upstream, converter)
         m.submodules["_argmax"] = argmax = Argmax(score_shape, self._network.classes)
@@ -139,11 +151,12 @@ def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct], f
     match layer:
         case Dense(thresholds=thresholds) | Conv(thresholds=thresholds):
             never = layer_sums(layer, signal).never
-            finish: ThresholdCompare | ScaleOffset = ThresholdCompare(groups(thresholds - missing, padding=never), stage.reach)
-        case Scores(scale=scale, offset=offset):
+            finish: Finish = ThresholdCompare(groups(thresholds - missing, padding=never), stage.reach)
+        case DenseRelu(scale=scale, offset=offset) | Scores(scale=scale, offset=offset):
             factor = scale.astype(np.int64) * (2 if bits else 1)
             constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
-            finish = ScaleOffset(total_shape, _score_shape(stage), groups(factor, padding=0), groups(constant, padding=0))
+            scaled = ScaleOffset(total_shape, _scaled_shape(stage), groups(factor, padding=0), groups(constant, padding=0))
+            finish = Requantize(scaled, layer.shift) if isinstance(layer, DenseRelu) else scaled
     words = weight_words(weight_matrix(layer), stage.pe, stage.simd)
     shape = {"inputs": inputs, "outputs": outputs, "pe": stage.pe, "lut_bits": stage.lut_bits}
     return MatrixVectorUnit(layer.name, dot, words, family, finish=finish, **shape)
@@ -156,8 +169,9 @@ def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:
     return padded.reshape(-1, pe).tolist()
 
 
-def _score_shape(stage: Stage) -> Shape:
+def _scaled_shape(stage: Stage) -> Shape:
+    """Returns the shape that holds scale * sum + offset of each of a layer's outputs."""
     layer = stage.step.layer
-    assert isinstance(layer, Scores)
-    reach = int(score_reach(layer, stage.step.input).max())
+    assert isinstance(layer, DenseRelu | Scores)
+    reach = int(scaled_reach(layer, stage.step.input).max())
     return signed(max(shape_for(-reach, reach).width, 2))

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a matrix-vector unit does with a finished group of sums: compare with thresholds, or make scores.
+"""What a matrix-vector unit does with a finished group of sums: compare with thresholds, make scores or 8-bit integers.
 
-Both have `starts`: for each group where its PE sums start.
+All have `starts`: for each group where its PE sums start.
 """
 
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from amaranth.hdl import Cat, Module, Shape, Signal, signed, unsigned
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
 from bnn_rtl.group_memory import group_memory
 
-__all__ = ["Finish", "ScaleOffset", "ThresholdCompare", "shape_for"]
+__all__ = ["Finish", "Requantize", "ScaleOffset", "ThresholdCompare", "shape_for"]
 
 
 def shape_for(low: int, high: int) -> Shape:
@@ -56,7 +56,7 @@ class ScaleOffset(Component):
     Latency: 3 cycles (operands, product and sum registered, as a DSP block does). Throughput: a group a cycle.
 
     i_valid, sums : a group of PE sums
-    o_valid, o    : its PE scores of `score_shape`, the first class lowest
+    o_valid, o    : its PE results of `result_shape`, which holds them all, the first one lowest
 
     `scale`, `offset`: for each group a sequence of PE integers.
     """
@@ -64,9 +64,9 @@ class ScaleOffset(Component):
     latency = 3
 
     def __init__(
-        self, sum_shape: Shape, score_shape: Shape, scale: Sequence[Sequence[int]], offset: Sequence[Sequence[int]]
+        self, sum_shape: Shape, result_shape: Shape, scale: Sequence[Sequence[int]], offset: Sequence[Sequence[int]]
     ) -> None:
-        self._scale, self._offset, self._score_shape = scale, offset, score_shape
+        self._scale, self._offset, self.result_shape = scale, offset, result_shape
         pe = len(scale[0])
         self.starts = [[0] * pe for _ in scale]
         super().__init__(
@@ -74,7 +74,7 @@ class ScaleOffset(Component):
                 "i_valid": In(1),
                 "sums": In(data.ArrayLayout(sum_shape, pe)),
                 "o_valid": Out(1),
-                "o": Out(pe * score_shape.width),
+                "o": Out(pe * result_shape.width),
             }
         )
 
@@ -95,7 +95,7 @@ class ScaleOffset(Component):
             product = Signal((total * constant.scale).shape(), name=f"product{index}")
             offset1 = Signal(offset_shape, name=f"offset1_{index}")
             offset2 = Signal(offset_shape, name=f"offset2_{index}")
-            result = Signal(self._score_shape, name=f"result{index}")
+            result = Signal(self.result_shape, name=f"result{index}")
             m.d.sync += [
                 operand.eq(total),
                 factor.eq(constant.scale),
@@ -111,4 +111,36 @@ class ScaleOffset(Component):
         return m
 
 
-Finish: TypeAlias = ThresholdCompare | ScaleOffset
+class Requantize(Component):
+    """``o[p] = clamp((scale[group][p] * sums[p] + offset[group][p]) >> shift, 0, 255)``; groups come in order.
+
+    The shift is arithmetic. Latency: 4 cycles, the 3 of `ScaleOffset` and 1 for the clamp. Throughput: a group a cycle.
+
+    i_valid, sums : a group of PE sums
+    o_valid, o    : its PE unsigned 8-bit integers, the first one lowest
+
+    `scaled`: what makes scaled sums of a signed shape.
+    """
+
+    def __init__(self, scaled: ScaleOffset, shift: int) -> None:
+        assert scaled.result_shape.signed
+        self._scaled, self._shift = scaled, shift
+        self.starts = scaled.starts
+        self.latency = scaled.latency + 1
+        sums = scaled.sums.shape()
+        super().__init__({"i_valid": In(1), "sums": In(sums), "o_valid": Out(1), "o": Out(8 * sums.length)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.scaled = scaled = self._scaled
+        m.d.comb += [scaled.i_valid.eq(self.i_valid), scaled.sums.eq(self.sums)]
+        for index in range(len(self.o) // 8):
+            shifted = scaled.o.word_select(index, scaled.result_shape.width).as_signed().shift_right(self._shift)
+            clamped = Signal(8, name=f"clamped{index}")
+            m.d.sync += clamped.eq(Mux(shifted < 0, 0, Mux(shifted > 255, 255, shifted)))
+            m.d.comb += self.o.word_select(index, 8).eq(clamped)
+        m.d.sync += self.o_valid.eq(scaled.o_valid)
+        return m
+
+
+Finish: TypeAlias = ThresholdCompare | ScaleOffset | Requantize

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from bnn_hw.network import Network
+from bnn_hw.network import Network, element_bits
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
 from bnn_hw.plan import Plan
 from bnn_hw.stage import STREAM_BITS, Stage, input_cycles
@@ -30,8 +30,8 @@ _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
 class Recording:
     """What the Verilog gave for some images.
 
-    `activations`: [images, outputs] bool for each layer before the scores, flattened; `scores`: [images, classes] int32;
-    `classes`: [images] int32; `finish_cycles`: for each process [its images] uint64, the cycle in which each image's
+    `activations`: [images, outputs] bool or uint8 for each layer before the scores, flattened; `scores`: [images, classes]
+    int32; `classes`: [images] int32; `finish_cycles`: for each process [its images] uint64, the cycle in which each image's
     class was sent.
     """
 
@@ -107,10 +107,17 @@ def stream_words(inputs: np.ndarray) -> np.ndarray:
 
 
 def _tap(path: Path, stage: Stage, images: int) -> np.ndarray:
-    """Returns what a layer gave for so many images: [images, outputs] bool."""
-    channels, lanes = stage.step.output.shape[-1], stage.pe
-    packed = np.fromfile(path, np.uint8).reshape(-1, -(-channels // lanes), packed_bytes(lanes))
-    return unpack_bits(packed, lanes).reshape(len(packed), -1)[:, :channels].reshape(images, -1)
+    """Returns what a layer gave for so many images: [images, outputs] bool or uint8."""
+    signal, lanes = stage.step.output, stage.pe
+    channels = signal.shape[-1]
+    words = np.fromfile(path, np.uint8).reshape(-1, -(-channels // lanes), packed_bytes(_payload_bits(stage)))
+    elements = unpack_bits(words, lanes) if signal.dtype == "bit" else words
+    return elements.reshape(len(words), -1)[:, :channels].reshape(images, -1)
+
+
+def _payload_bits(stage: Stage) -> int:
+    """Returns the width of a layer's output stream."""
+    return stage.pe * element_bits(stage.step.output)
 
 
 def compile_simulation(verilog: str, top: str, network: Network, plan: Plan, folder: Path) -> Simulation:
@@ -165,8 +172,8 @@ def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
         path = f"dut.core.accelerator.\\{stage.step.layer.name} "
         *places, channels = stage.step.output.shape
         # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
-        entries.append(f"X({index}, {packed_bytes(stage.pe)}, {math.prod(places) * -(-channels // stage.pe)})")
-        ports += [f"output tap{index}_fire", f"output [{stage.pe - 1}:0] tap{index}_payload"]
+        entries.append(f"X({index}, {packed_bytes(_payload_bits(stage))}, {math.prod(places) * -(-channels // stage.pe)})")
+        ports += [f"output tap{index}_fire", f"output [{_payload_bits(stage) - 1}:0] tap{index}_payload"]
         wires += [
             f"  assign tap{index}_fire = aresetn & {path}.o__valid & {path}.o__ready;",
             f"  assign tap{index}_payload = {path}.o__payload;",
