@@ -121,7 +121,7 @@ def fold_relu(name: str, weights: np.ndarray, slope: np.ndarray, intercept: np.n
 
     shift = next((shift for shift in range(_MAX_SHIFT, -1, -1) if fits(shift)), None)
     if shift is None:
-        raise ArtefactError(f"layer {name}: a slope of {np.abs(slope).max():g} or an offset of {np.abs(intercept).max():g} is too steep for 8 bits")
+        raise ArtefactError(f"layer {name}: slopes up to {np.abs(slope).max():g} are too steep for 8 bits; train again")
     scale, offset = scaled(shift)
     return DenseRelu(name, weights, scale.astype(np.int32), offset.astype(np.int32), shift)
 

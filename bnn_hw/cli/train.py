@@ -155,13 +155,12 @@ def _device(name: str | None) -> "torch.device":
     if device.type not in ("cpu", "cuda"):
         raise UsageError(f"--device must be cpu, cuda or cuda:N, not {name!r}")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ToolError(f"--device {name}: PyTorch finds {torch.cuda.device_count()} GPUs here; leave --device out to use the processor")
+        found = torch.cuda.device_count()
+        raise ToolError(f"--device {name}: PyTorch finds {found} GPUs here; leave --device out to use the processor")
     return device
 
 
-def _train(
-    recipe: "Recipe", dataset: Dataset, folder: Path, device: "torch.device", compiled: bool, tensorboard: bool
-) -> Path:
+def _train(recipe: "Recipe", dataset: Dataset, folder: Path, device: "torch.device", compiled: bool, tensorboard: bool) -> Path:
     """Trains with a progress bar, and with TensorBoard's events if they are wanted; returns the best checkpoint."""
     from bnn_training.distributed import rank
     from bnn_training.trainer import train as run

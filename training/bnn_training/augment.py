@@ -27,13 +27,16 @@ class AffineRange:
 def random_affine(images: torch.Tensor, reach: AffineRange, generator: torch.Generator) -> torch.Tensor:
     """Returns each image under an affine map of its own, bilinear: [batch, channels, rows, columns] float32.
 
-    `images`: [batch, rows, columns, channels] uint8 or float32; `generator`: of their device. The map says where each pixel of the result comes from.
+    `images`: [batch, rows, columns, channels] uint8 or float32; `generator`: of their device.
+    The map says where each pixel of the result comes from.
     """
     batch, rows, columns, _ = images.shape
     pixels = images.permute(0, 3, 1, 2).float()
     if reach == AffineRange():
         return pixels
-    rotation, rows_scale, columns_scale, shear, down, right = 2 * torch.rand(6, batch, generator=generator, device=pixels.device) - 1
+    draws = torch.rand(6, batch, generator=generator, device=pixels.device)
+    rotation, rows_scale, columns_scale, shear, down, right = 2 * draws - 1
+    )
     angle = math.radians(reach.rotation_degrees) * rotation
     turn = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], 1).view(-1, 2, 2)
     stretch = torch.zeros(batch, 2, 2, device=pixels.device)

@@ -113,7 +113,7 @@ def _check_fields(checkpoint: Checkpoint) -> None:
     flags = ("bfloat16", "stochastic_weights", "shift_batch_norm", "balanced_validation")
     check(recipe, flags, lambda value: type(value) is bool)
     for name, values in _CHOICES.items():
-        check(recipe, (name,), lambda value, values=values: value in values)
+        check(recipe, (name,), values.__contains__)
     check(augmentation, ("whole_pixels", "mirror"), lambda value: type(value) is bool)
     check(augmentation, ("border",), lambda value: value in ("reflection", "zeros"))
     check(augmentation, ("rotation_degrees", "scale", "shear", "shift_pixels"), lambda value: type(value) in (int, float))

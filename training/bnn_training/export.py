@@ -43,8 +43,8 @@ def folding_obstacle(recipe: Recipe) -> str | None:
     """Returns why the network of a recipe does not fold into integers, or None where it does."""
     if recipe.preprocessing != "pixels":
         return (
-            f"preprocessing {recipe.preprocessing} makes real numbers of the pixels, of sums over the whole image, which the chip's "
-            "first layer does not take; train with preprocessing pixels"
+            f"preprocessing {recipe.preprocessing} makes real numbers of sums over the image, which no input on chip holds; "
+            "train with preprocessing pixels"
         )
     if recipe.activation == "relu" and "C" in recipe.topology:
         return "convolutions with 8-bit activations have no layer in hardware; fully connected ones do"
@@ -143,7 +143,7 @@ def _fold_relu(name: str, block: BinaryBlock, dtype: str, step: float) -> tuple[
     assert isinstance(block.product, BinaryLinear)
     slope, intercept = _line(name, block)
     norm = block.normalize
-    next_step = float((norm.bias + _RELU_DEVIATIONS * norm.weight.abs()).max().clamp_min(1e-6)) / 255
+    next_step = float((norm.bias + _RELU_DEVIATIONS * norm.weight.abs()).detach().max().clamp_min(1e-6)) / 255
     weights = _binary_weights(block.product)
     folded = fold_relu(name, weights, slope * step / next_step, intercept / next_step, Sums.of(weights.shape[1], dtype))
     return folded, next_step

@@ -61,9 +61,7 @@ class _BinaryWeights(nn.Module):
 class BinaryLinear(_BinaryWeights):
     """A fully connected binary layer: [batch, inputs] to [batch, outputs] float32; `weight` is [outputs, inputs]."""
 
-    def __init__(
-        self, inputs: int, outputs: int, product_dtype: torch.dtype = torch.float32, *, stochastic: bool = False
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, product_dtype: torch.dtype = torch.float32, *, stochastic: bool = False) -> None:
         super().__init__((outputs, inputs), product_dtype, stochastic)
 
     def products(self, x: torch.Tensor) -> torch.Tensor:

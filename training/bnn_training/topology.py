@@ -60,9 +60,7 @@ def build_network(topology: str, input_shape: tuple[int, ...], classes: int, sty
 
 def scaled_topology(topology: str, factor: float) -> str:
     """Returns a topology with the outputs of each layer times `factor`, rounded, at least 1."""
-    return re.sub(
-        r"(?<![A-Z\d])\d+", lambda outputs: str(max(1, round(int(outputs[0]) * factor))), topology, flags=re.ASCII
-    )
+    return re.sub(r"(?<![A-Z\d])\d+", lambda outputs: str(max(1, round(int(outputs[0]) * factor))), topology, flags=re.ASCII)
 
 
 class _Chain:
