@@ -28,7 +28,7 @@ from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores
 from bnn_hw.network_file import load_network, network_digest, save_network
 from bnn_hw.packaged import packaged_models, packaged_network, packaged_test_images
 from bnn_hw.verify import Verification
-from bnn_training.recipes import RECIPES
+from bnn_training.catalogue import RECIPES
 from strategies import random_network
 
 _ACCURACY = {"mnist-tiny": 0.945, "mnist-small": 0.982, "mnist": 0.99, "cifar10": 0.801}

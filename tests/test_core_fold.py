@@ -9,12 +9,12 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_scores
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Sums
+from bnn_training import normalization
 from bnn_training.export import export_network
 from bnn_training.layers import BinaryLinear
 from bnn_training.network import BinaryBlock
@@ -29,7 +29,7 @@ EPSILON = 1e-4
 def torch_block(layer: TrainedLayer) -> BinaryBlock:
     """Returns the trained layer as a module in eval mode."""
     outputs, inputs = layer.weights.shape
-    block = BinaryBlock(BinaryLinear(inputs, outputs), nn.BatchNorm1d(outputs, eps=EPSILON))
+    block = BinaryBlock(BinaryLinear(inputs, outputs), normalization.BatchNorm(outputs, epsilon=EPSILON))
     values = {
         "product.weight": np.where(layer.weights, np.float32(0.5), np.float32(-0.5)),
         "product.bias": layer.bias,
@@ -37,7 +37,6 @@ def torch_block(layer: TrainedLayer) -> BinaryBlock:
         "normalize.running_var": layer.variance,
         "normalize.weight": layer.gamma,
         "normalize.bias": layer.beta,
-        "normalize.num_batches_tracked": np.array(1),
     }
     block.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in values.items()})
     return block.eval()
@@ -46,14 +45,14 @@ def torch_block(layer: TrainedLayer) -> BinaryBlock:
 @torch.no_grad()
 def activations(block: BinaryBlock, sums: np.ndarray) -> np.ndarray:
     """Returns the trained function at the same sums for all neurons: [sums] to [sums, outputs] float32."""
-    outputs = block.normalize.num_features
-    return block.activation(torch.from_numpy(np.repeat(sums[:, None], outputs, 1).astype(np.float32))).numpy()
+    outputs = len(block.normalize.weight)
+    return block.normalized(torch.from_numpy(np.repeat(sums[:, None], outputs, 1).astype(np.float32))).numpy()
 
 
 def fold(block: BinaryBlock, weights: np.ndarray, sums: Sums) -> FoldedNeurons:
     @torch.no_grad()
     def function(sums: np.ndarray) -> np.ndarray:
-        return block.activation(torch.from_numpy(sums.astype(np.float32))).numpy()
+        return block.normalized(torch.from_numpy(sums.astype(np.float32))).numpy()
 
     return fold_neurons("fc1", weights, function, sums)
 
@@ -226,7 +225,7 @@ def test_undefined_batch_norm(block: int, name: str, parameter: str, value: floa
     ("block", "message"),
     [
         (0, "^layer fc1, neuron 3: the activation is NaN; train again$"),
-        (1, "^layer scores, class 3: the intercept of its score must be finite, not nan$"),
+        (1, "^layer scores, class 3: the intercept must be finite, not nan$"),
     ],
 )
 def test_bias_that_is_nan(block: int, message: str) -> None:
@@ -310,8 +309,8 @@ def test_scores_that_round_up_past_int32_take_a_bit_less() -> None:
 @pytest.mark.parametrize(
     ("slope", "intercept", "message"),
     [
-        ([1.0, np.inf], [0.0, 0.0], "^layer scores, class 1: the slope of its score must be finite, not inf$"),
-        ([1.0, 1.0], [np.nan, 0.0], "^layer scores, class 0: the intercept of its score must be finite, not nan$"),
+        ([1.0, np.inf], [0.0, 0.0], "^layer scores, class 1: the slope must be finite, not inf$"),
+        ([1.0, 1.0], [np.nan, 0.0], "^layer scores, class 0: the intercept must be finite, not nan$"),
     ],
 )
 def test_scores_that_are_not_finite(slope: list[float], intercept: list[float], message: str) -> None:

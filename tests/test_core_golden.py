@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
@@ -15,6 +14,7 @@ from bnn_training.binarize import sign
 from bnn_training.export import export_network, float_scores, to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.normalization import BatchNorm
 from bnn_training.topology import build_network
 from naive import naive_class, naive_trace
 from strategies import DTYPES, WindowShape, conv_networks, networks, random_conv_network, random_inputs, random_network
@@ -239,7 +239,7 @@ def torch_trace(network: BinaryNetwork, inputs: np.ndarray, shape: tuple[int, ..
     for block in network.stages[:-1]:
         x = flat(x) if isinstance(block.product, BinaryLinear) else x
         if block.pool > 1:
-            bits.append(flat(block.activation(block.product.products(x)) >= 0).numpy())
+            bits.append(flat(block.normalized(block.product.products(x)) >= 0).numpy())
         x = sign(block(x))
         bits.append(flat(x > 0).numpy())
     return bits
@@ -253,7 +253,7 @@ def score_unit(model: BinaryNetwork, network: Network) -> tuple[float, float]:
     norm = block.normalize
     parts = (norm.running_mean, norm.running_var, norm.weight, norm.bias, block.product.bias)
     mean, variance, gamma, beta, bias = (part.detach().double().numpy() for part in parts)
-    slope = gamma / np.sqrt(variance + norm.eps)
+    slope = gamma / np.sqrt(variance + norm.epsilon)
     real = np.concatenate([slope, (bias - mean) * slope + beta])
     integers = np.concatenate([last.scale, last.offset])
     greatest = int(np.abs(integers).argmax())
@@ -302,7 +302,7 @@ def conv_blocks(draw: st.DrawFn, shape: tuple[int, int, int], dtype: str) -> tup
     product = BinaryConv2d(shape[2], outputs, kernel, stride=stride, padding=padding, padding_value=value)
     rows, columns = ((extent + 2 * padding - kernel) // stride + 1 for extent in shape[:2])
     pool = draw(st.integers(1, min(3, rows, columns)))
-    return BinaryBlock(product, nn.BatchNorm2d(outputs, eps=1e-4), pool), (rows // pool, columns // pool, outputs)
+    return BinaryBlock(product, BatchNorm(outputs, epsilon=1e-4), pool), (rows // pool, columns // pool, outputs)
 
 
 @settings(deadline=None, max_examples=60)
@@ -315,7 +315,7 @@ def test_golden_is_pytorch_on_images(data: st.DataObject) -> None:
         block, shape = data.draw(conv_blocks(shape, "bit" if index else dtype))
         blocks.append(block)
     for outputs in data.draw(st.lists(st.integers(1, 30), min_size=1, max_size=2), "widths"):
-        blocks.append(BinaryBlock(BinaryLinear(int(np.prod(shape)), outputs), nn.BatchNorm1d(outputs, eps=1e-4)))
+        blocks.append(BinaryBlock(BinaryLinear(int(np.prod(shape)), outputs), BatchNorm(outputs, epsilon=1e-4)))
         shape = (outputs, 1, 1)
     seed = data.draw(st.integers(0, 2**32 - 1), "seed")
     model = randomized(BinaryNetwork(blocks), seed, REACH[dtype])

@@ -25,7 +25,7 @@ def affine(
     """Returns the images under the map whose draws, -1 to 1, are these and otherwise 0."""
     values = torch.tensor([draws.get(name, 0.0) for name in NAMES])
 
-    def rand(*shape: int, generator: torch.Generator) -> torch.Tensor:
+    def rand(*shape: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
         if shape == (len(NAMES), len(images)):
             return ((values + 1) / 2)[:, None].expand(*shape)
         return torch.full(shape, 0.49 if mirrored else 0.5)

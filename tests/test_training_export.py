@@ -21,6 +21,7 @@ from bnn_training.export import Agreement, compare, export_checkpoint, export_ne
 from bnn_training.inputs import to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.normalization import BatchNorm
 from bnn_training.recipes import Recipe, recipe_network
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
@@ -120,14 +121,14 @@ def conv_network(seed: int, input_reach: int, padding: int = 0, padding_value: i
     generator = torch.Generator().manual_seed(seed)
     around = {"padding": padding, "padding_value": padding_value}
     blocks = [
-        BinaryBlock(BinaryConv2d(3, 9, 3, stride=stride, **around), nn.BatchNorm2d(9)),
-        BinaryBlock(BinaryConv2d(9, 12, 2, **around), nn.BatchNorm2d(12), pool=2),
-        BinaryBlock(BinaryConv2d(12, 7, 2, **around), nn.BatchNorm2d(7)),
+        BinaryBlock(BinaryConv2d(3, 9, 3, stride=stride, **around), BatchNorm(9)),
+        BinaryBlock(BinaryConv2d(9, 12, 2, **around), BatchNorm(12), pool=2),
+        BinaryBlock(BinaryConv2d(12, 7, 2, **around), BatchNorm(7)),
     ]
     with torch.no_grad():
         shape = nn.Sequential(*(block.eval() for block in blocks))(torch.zeros(1, 3, *IMAGE[:2])).shape
     for inputs, outputs in ((shape[1:].numel(), 15), (15, 4)):
-        blocks.append(BinaryBlock(BinaryLinear(inputs, outputs), nn.BatchNorm1d(outputs)))
+        blocks.append(BinaryBlock(BinaryLinear(inputs, outputs), BatchNorm(outputs)))
     for index, block in enumerate(blocks):
         _train_at_random(block, float(input_reach if index == 0 else 1), generator)
     with torch.no_grad():  # scores that tie exactly may part by the rounding of their integers, so these do not tie
@@ -138,7 +139,7 @@ def conv_network(seed: int, input_reach: int, padding: int = 0, padding_value: i
 
 @torch.no_grad()
 def _train_at_random(block: BinaryBlock, reach: float, generator: torch.Generator) -> None:
-    outputs = block.normalize.num_features
+    outputs = len(block.normalize.weight)
     spread = reach * block.product.weight[0].numel() ** 0.5
 
     def normal() -> torch.Tensor:
@@ -161,7 +162,7 @@ def torch_bits(network: BinaryNetwork, x: torch.Tensor) -> Iterator[np.ndarray]:
     for block in network.stages[:-1]:
         x = x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 and isinstance(block.product, BinaryLinear) else x
         if block.pool > 1:
-            yield flat(block.activation(block.product.products(x)) >= 0)
+            yield flat(block.normalized(block.product.products(x)) >= 0)
         fired = block(x) >= 0
         yield flat(fired)
         x = torch.where(fired, 1.0, -1.0)

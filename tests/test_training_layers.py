@@ -12,6 +12,7 @@ from bnn_training.binarize import sign
 from bnn_training.layers import BinaryConv2d, BinaryLinear
 from bnn_training.losses import squared_hinge
 from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.normalization import BatchNorm
 from bnn_training.topology import build_network
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
@@ -64,9 +65,9 @@ def test_binary_linear_by_hand() -> None:
     result = layer(x)
     assert result.tolist() == [[1.5, -3.0], [2.5, -4.0]]
     (result * torch.tensor([[1.0, 10.0], [100.0, 1000.0]])).sum().backward()
-    # Through the product with sign(W), then through the sign: 0 where |w| > 1.
+    # Through the product with sign(W), then straight through.
     assert layer.weight.grad is not None
-    assert layer.weight.grad.tolist() == [[301.0, 199.0, 99.0], [3010.0, 0.0, 990.0]]
+    assert layer.weight.grad.tolist() == [[301.0, 199.0, 99.0], [3010.0, 1990.0, 990.0]]
     assert layer.bias.grad is not None
     assert layer.bias.grad.tolist() == [101.0, 1010.0]
     assert x.grad is not None
@@ -142,14 +143,14 @@ def test_binary_conv_is_a_loop_over_windows(training: bool, stride: int, padding
 
 
 def test_gradients_of_a_convolution() -> None:
-    """One window: each weight gets its input, through the sign 0 where |w| > 1; each input gets its weight's sign."""
+    """One window: each weight gets its input, straight through; each input gets its weight's sign."""
     layer = BinaryConv2d(1, 1, 2)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[[[0.3, -1.5], [-0.2, 1.0]]]]))
     x = torch.tensor([[[[3.0, 5.0], [7.0, -11.0]]]], requires_grad=True)
     (2 * layer(x)).sum().backward()
     assert layer.weight.grad is not None
-    assert layer.weight.grad.flatten().tolist() == [6.0, 0.0, 14.0, -22.0]
+    assert layer.weight.grad.flatten().tolist() == [6.0, 10.0, 14.0, -22.0]
     assert layer.bias.grad is not None
     assert layer.bias.grad.tolist() == [2.0]
     assert x.grad is not None
@@ -183,7 +184,7 @@ def test_first_weights_of_a_convolution_are_glorots() -> None:
 
 def block_by_hand(product: BinaryLinear | BinaryConv2d, pool: int = 1) -> BinaryBlock:
     """Returns a block of three outputs whose activation of a sum s is s - 1, -2 s - 3 and -0.5."""
-    normalize = nn.BatchNorm2d(3, eps=0.25) if isinstance(product, BinaryConv2d) else nn.BatchNorm1d(3, eps=0.25)
+    normalize = BatchNorm(3, epsilon=0.25)
     block = BinaryBlock(product, normalize, pool).eval()
     norm = block.normalize
     assert norm.running_mean is not None
@@ -200,9 +201,9 @@ def block_by_hand(product: BinaryLinear | BinaryConv2d, pool: int = 1) -> Binary
 def test_block_is_its_activation_of_its_products() -> None:
     block = block_by_hand(BinaryLinear(4, 3))
     sums = torch.tensor([[4.0, 2.0, -4.0]])
-    assert block.activation(sums).tolist() == [[3.0, -7.0, -0.5]]
+    assert block.normalized(sums).tolist() == [[3.0, -7.0, -0.5]]
     x = torch.tensor([[1.0, -1.0, 1.0, 1.0]])
-    assert torch.equal(block(x), block.activation(block.product.products(x)))
+    assert torch.equal(block(x), block.normalized(block.product.products(x)))
 
 
 def test_block_pools_before_batch_norm() -> None:
@@ -224,14 +225,14 @@ def test_activation_in_training_is_batch_norm_of_the_biased_sums(dimensions: int
     expected = (biased - biased.mean(1)[:, None]) / deviation[:, None] * block.normalize.weight[:, None] + block.normalize.bias[
         :, None
     ]
-    assert torch.allclose(block.activation(sums).transpose(0, 1).flatten(1), expected, atol=1e-5)
+    assert torch.allclose(block.normalized(sums).transpose(0, 1).flatten(1), expected, atol=1e-5)
 
 
 def test_activation_in_eval_mode_depends_on_the_sum_alone() -> None:
     """A sum gives the same bits as a vector, as images of any shape and in any order in memory, and one by one."""
     torch.manual_seed(2)
     outputs = 37
-    block = BinaryBlock(BinaryConv2d(1, outputs, 1), nn.BatchNorm2d(outputs)).eval()
+    block = BinaryBlock(BinaryConv2d(1, outputs, 1), BatchNorm(outputs)).eval()
     with torch.no_grad():
         for tensor in (*block.normalize.parameters(), block.normalize.running_mean, block.product.bias):
             assert tensor is not None
@@ -239,11 +240,11 @@ def test_activation_in_eval_mode_depends_on_the_sum_alone() -> None:
         assert block.normalize.running_var is not None
         block.normalize.running_var.copy_(torch.rand(outputs) * 100)
         sums = torch.randint(-500, 500, (6, outputs, 5, 7)).float()
-        one_by_one = torch.stack([block.activation(sums[:, :, row, column]) for row in range(5) for column in range(7)], 2)
-        values = block.activation(sums)
+        one_by_one = torch.stack([block.normalized(sums[:, :, row, column]) for row in range(5) for column in range(7)], 2)
+        values = block.normalized(sums)
         assert torch.equal(values.flatten(2), one_by_one)
-        assert torch.equal(block.activation(sums.contiguous(memory_format=torch.channels_last)), values)
-        assert torch.equal(block.activation(sums[3:4, :, 2:3, 4:5]), values[3:4, :, 2:3, 4:5])
+        assert torch.equal(block.normalized(sums.contiguous(memory_format=torch.channels_last)), values)
+        assert torch.equal(block.normalized(sums[3:4, :, 2:3, 4:5]), values[3:4, :, 2:3, 4:5])
 
 
 def test_network_puts_a_sign_between_blocks_and_none_after_the_last() -> None:
@@ -269,10 +270,8 @@ def test_images_are_flattened_by_row_column_channel(layout: torch.memory_format)
     with torch.no_grad():
         copies.weight.copy_(torch.eye(channels).view(channels, channels, 1, 1) - 0.5)
         dense.weight.copy_(torch.eye(rows * columns * channels) - 0.5)
-    on_images = BinaryNetwork([BinaryBlock(dense, nn.BatchNorm1d(24))]).eval()(x)[0]
-    on_features = BinaryNetwork([BinaryBlock(copies, nn.BatchNorm2d(channels)), BinaryBlock(dense, nn.BatchNorm1d(24))]).eval()(x)[
-        0
-    ]
+    on_images = BinaryNetwork([BinaryBlock(dense, BatchNorm(24))]).eval()(x)[0]
+    on_features = BinaryNetwork([BinaryBlock(copies, BatchNorm(channels)), BinaryBlock(dense, BatchNorm(24))]).eval()(x)[0]
     features = torch.where(copies.products(x) >= 0, 1.0, -1.0)
     for elements, scores in ((x, on_images), (features, on_features)):
         flat = [

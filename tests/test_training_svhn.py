@@ -11,8 +11,8 @@ import torch
 
 from bnn_hw.datasets import Dataset, Split, load_svhn
 from bnn_hw.errors import ArtefactError
+from bnn_training.catalogue import RECIPES
 from bnn_training.export import export_checkpoint
-from bnn_training.recipes import RECIPES
 from bnn_training.trainer import EpochReport, train
 
 
@@ -38,7 +38,7 @@ def test_a_reduced_recipe_learns_and_its_export_decides_as_the_trained_network(t
     topology = "16C3-16C3-MP2-32C3-32C3-MP2-64C3-64C3-64-64"
     recipe = replace(RECIPES["svhn"], topology=topology, epochs=4, batch=25, learning_rate=1e-2)
     reports: list[EpochReport] = []
-    best = train(recipe, Dataset("svhn", 10, split, split), tmp_path, on_epoch=reports.append)
+    best = train(recipe, Dataset("svhn", 10, split, split), tmp_path, on_epoch=lambda report, _: reports.append(report))
     losses = [report.loss for report in reports]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] / 2, losses

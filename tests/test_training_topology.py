@@ -9,10 +9,11 @@ import torch
 
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Conv, MaxPool
+from bnn_training.catalogue import RECIPES
 from bnn_training.export import export_network
 from bnn_training.layers import BinaryConv2d
-from bnn_training.recipes import RECIPES, recipe_input, recipe_network
-from bnn_training.topology import build_network
+from bnn_training.recipes import recipe_input, recipe_network
+from bnn_training.topology import Style, build_network
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 IMAGE = (32, 32, 3)
@@ -61,7 +62,11 @@ def test_recipes_of_images_are_the_papers_networks(
 
 
 def test_recipes_are_by_name_and_for_their_data() -> None:
-    assert list(RECIPES) == ["mnist-tiny", "mnist-small", "mnist", "cifar10", "svhn", "cifar10-paper", "svhn-paper"]
+    packaged = ["mnist-tiny", "mnist-small", "mnist", "cifar10", "svhn"]
+    systems = ("bnn-theano", "bnn-torch7", "binaryconnect-det", "binaryconnect-stoch")
+    papers = {f"{data}-{system}" for data in ("mnist", "cifar10", "svhn") for system in systems}
+    assert list(RECIPES)[:5] == packaged
+    assert papers <= set(RECIPES)
     for name, recipe in RECIPES.items():
         assert recipe.name == name
         assert recipe.dataset == name.split("-")[0]
@@ -78,14 +83,14 @@ def test_recipes_of_digits(name: str, widths: list[int]) -> None:
 
 
 def test_layers_and_order() -> None:
-    network = build_network("5C3-MP3-7C1-4-6", (12, 11, 2), 3, padding=1, product_dtype=torch.bfloat16)
+    network = build_network("5C3-MP3-7C1-4-6", (12, 11, 2), 3, Style(padding=1, product_dtype=torch.bfloat16))
     products = [block.product for block in network.stages]
     # 12 by 11 with 1 around it stays so, then 4 by 3; a kernel of 1 with 1 around gives 6 by 5.
     shapes = [(5, 2, 3, 3), (7, 5, 1, 1), (4, 6 * 5 * 7), (6, 4), (3, 6)]
     assert [tuple(product.weight.shape) for product in products] == shapes
     assert [block.pool for block in network.stages] == [3, 1, 1, 1, 1]
-    assert [block.normalize.num_features for block in network.stages] == [5, 7, 4, 6, 3]
-    assert all(block.normalize.eps == 1e-4 and block.normalize.momentum == 0.1 for block in network.stages)
+    assert [len(block.normalize.weight) for block in network.stages] == [5, 7, 4, 6, 3]
+    assert all(block.normalize.epsilon == 1e-4 and block.normalize.momentum == 0.1 for block in network.stages)
     convs = [product for product in products if isinstance(product, BinaryConv2d)]
     assert [(conv.padding, conv.padding_value, conv.stride) for conv in convs] == [(1, 0, 1)] * 2
     assert all(product.product_dtype == torch.bfloat16 for product in products)
@@ -146,4 +151,4 @@ def test_a_layer_that_does_not_fit_is_named_with_what_it_takes(
     topology: str, shape: tuple[int, ...], padding: int, message: str
 ) -> None:
     with torch.device("meta"), pytest.raises(ArtefactError, match=f"^{message}$"):
-        build_network(topology, shape, 2, padding=padding)
+        build_network(topology, shape, 2, Style(padding=padding))

@@ -19,6 +19,7 @@ from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import load_checkpoint
 from bnn_training.export import export_checkpoint
+from bnn_training.network import BinaryNetwork
 from bnn_training.recipes import Recipe
 from bnn_training.trainer import BEST, EpochReport, train
 
@@ -66,7 +67,7 @@ COLOURS = Dataset("colours", 4, colours(430, 1), colours(200, 2))
 def run(folder: Path, recipe: Recipe = RECIPE, **hooks: Callable[..., None]) -> list[EpochReport]:
     reports: list[EpochReport] = []
 
-    def on_epoch(report: EpochReport) -> None:
+    def on_epoch(report: EpochReport, network: BinaryNetwork) -> None:
         reports.append(report)
         hooks.get("on_epoch", lambda report: None)(report)
 
@@ -233,7 +234,7 @@ def test_other_images_do_not_resume(tmp_path: Path) -> None:
         train(replace(RECIPE, epochs=1), wider, tmp_path)
 
 
-@pytest.mark.parametrize("missing", ["generator", "model.blocks.0.product.weight", "optimizer.0.exp_avg"])
+@pytest.mark.parametrize("missing", ["optimizer.0.step", "model.blocks.0.product.weight", "optimizer.0.exp_avg"])
 def test_a_checkpoint_that_is_not_whole_does_not_resume(missing: str, tmp_path: Path) -> None:
     recipe = replace(RECIPE, epochs=2)
     with pytest.raises(_StopError):

@@ -36,7 +36,6 @@ def random_affine(images: torch.Tensor, reach: AffineRange, generator: torch.Gen
         return pixels
     draws = torch.rand(6, batch, generator=generator, device=pixels.device)
     rotation, rows_scale, columns_scale, shear, down, right = 2 * draws - 1
-    )
     angle = math.radians(reach.rotation_degrees) * rotation
     turn = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], 1).view(-1, 2, 2)
     stretch = torch.zeros(batch, 2, 2, device=pixels.device)

@@ -173,8 +173,8 @@ def _run_epoch(training: Training, epoch: int, on_step: Callable[[int, int, int]
         right += right_in_batch
         if (step + 1) % _STEPS_UNWATCHED == 0 or step + 1 == steps:
             _check_losses(losses[: step + 1], epoch)
-            if rank() == 0:
-                on_step(epoch + 1, step + 1, steps)
+        if rank() == 0:
+            on_step(epoch + 1, step + 1, steps)
     loss, share = total(torch.stack([losses.mean().double(), right.double()])).tolist()
     return loss / processes(), share / (steps * recipe.batch), rate
 
