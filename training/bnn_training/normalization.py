@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bnn_training.distributed import processes
 
-__all__ = ["BatchNorm", "ShiftBatchNorm", "power_of_two"]
+__all__ = ["BatchNorm", "ShiftBatchNorm", "power_of_two", "round_to_power_of_two_"]
 
 
 _MANTISSA_BITS: Final = 23  # of float32
@@ -20,11 +20,17 @@ _CARRY: Final = (1 << _MANTISSA_BITS) - 0x3504F4  # what a mantissa above that o
 class _PowerOfTwo(torch.autograd.Function):
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor) -> torch.Tensor:
-        return ((x.view(torch.int32) + _CARRY) & -(1 << _MANTISSA_BITS)).view(torch.float32)
+        return round_to_power_of_two_(x.clone())
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> torch.Tensor:
         return gradient
+
+
+def round_to_power_of_two_(x: torch.Tensor) -> torch.Tensor:
+    """Makes of each element of `x`, float32, what `power_of_two` gives for it; returns `x`."""
+    x.view(torch.int32).add_(_CARRY).bitwise_and_(-(1 << _MANTISSA_BITS))
+    return x
 
 
 def power_of_two(x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from bnn_training.layers import BinaryLayer
-from bnn_training.normalization import power_of_two
+from bnn_training.normalization import power_of_two, round_to_power_of_two_
 
 __all__ = ["OPTIMIZER_STATE", "OptimizerName", "ShiftAdaMax", "make_optimizer", "set_learning_rate"]
 
@@ -62,7 +62,8 @@ class ShiftAdaMax(torch.optim.Optimizer):
         mean.lerp_(parameter.grad, 1 - beta1)
         torch.maximum(greatest.mul_(beta2), parameter.grad.abs(), out=greatest)
         size = power_of_two(torch.tensor(learning_rate / (1 - beta1 ** state["step"].item()))).item()
-        parameter.addcmul_(mean, power_of_two((greatest + epsilon).reciprocal()), value=-size)
+        inverse = round_to_power_of_two_((greatest + epsilon).reciprocal_())
+        parameter.addcmul_(mean, inverse, value=-size)
 
 
 def make_optimizer(name: OptimizerName, network: nn.Module) -> torch.optim.Optimizer:
