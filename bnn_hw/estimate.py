@@ -13,7 +13,7 @@ from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padd
 from bnn_hw.boards import Board
 from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.family import Family
-from bnn_hw.memory import block_rams, lut_ram_luts, lut_rom_luts, ram_in_luts
+from bnn_hw.memory import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts
 from bnn_hw.network import Conv, DenseRelu, MaxPool, Network, Scores, element_bits, scaled_reach
 from bnn_hw.stage import Conversion, Stage, Window
 
@@ -112,13 +112,14 @@ def _engine(stage: Stage, family: Family, levels: int) -> Resources:
     word_bits = simd * element_bits(stage.step.input)
     buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
     result_bits = pe * (_score_bits(stage) if isinstance(layer, Scores) else element_bits(stage.step.output))
-    results = lut_ram_luts(2, result_bits)
+    results = lut_ram_luts(family, 2, result_bits)
     flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + stage.lut_bits + word_bits + result_bits + 100
     sums = sum_bits
     if family.lut_inputs < LUT_INPUTS:  # where a sum starts takes a look-up table beside the adder, a product several
         sums += sum_bits + (_LUT4_PER_SCORE_BIT * result_bits if isinstance(layer, Scores) else 0)
-    luts = dots.luts + sums + starts + weights + buffer.luts + results + _CONTROL_LUTS
-    rams = buffer.block_rams + block_rams(family, stage.words, pe * simd - stage.lut_bits)
+    in_block_ram = _block_memory(family, stage.words, pe * simd - stage.lut_bits, written=False)
+    luts = dots.luts + sums + starts + weights + in_block_ram.luts + buffer.luts + results + _CONTROL_LUTS
+    rams = buffer.block_rams + in_block_ram.block_rams
     dsps = 0
     if isinstance(layer, Scores):
         dsps = pe * (1 if abs(layer.scale).max() < _DSP_FACTOR // 2 else 2)  # on bits, hardware multiplies by 2 * scale
@@ -151,8 +152,15 @@ def _window(window: Window, word_bits: int, family: Family) -> Resources:
 def _memory(family: Family, depth: int, width: int) -> Resources:
     """Returns what a memory that is written to takes."""
     if ram_in_luts(family, depth, width):
-        return Resources(lut_ram_luts(depth, width), width)
-    return Resources(block_rams=block_rams(family, depth, width))
+        return Resources(lut_ram_luts(family, depth, width), width)
+    return _block_memory(family, depth, width, written=True)
+
+
+def _block_memory(family: Family, depth: int, width: int, *, written: bool) -> Resources:
+    """Returns what a memory in block RAM takes: a look-up table of 6 inputs selects one of 4 rows, one of 4 one of 2."""
+    layout = block_ram_layout(family, depth, width, written=written)
+    luts = width * -(-(layout.rows - 1) // (3 if family.lut_inputs >= LUT_INPUTS else 1))
+    return Resources(luts, block_rams=layout.count)
 
 
 def _score_bits(stage: Stage) -> int:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimates: sums of amounts, multiplexers and memories against naive counts. What yosys finds is for `bnn_hw synth`."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from bnn_hw.boards import Board
 from bnn_hw.estimate import Resources, conversion_resources, engine_resources, stage_resources
 from bnn_hw.family import ECP5, ICE40, SERIES_7, Family
-from bnn_hw.memory import block_rams, ram_in_luts
+from bnn_hw.memory import block_rams, lut_rom_luts, ram_in_luts
 from bnn_hw.network import Input, MaxPool, Network, Scores
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.stage import Conversion, stages
@@ -72,7 +74,7 @@ def test_memories_of_stages(network: Network, seed: int, family: Family) -> None
             written.append((2 if outputs <= stage.pe else 2 * len(range(0, inputs, stage.simd)), stage.simd * bits))
             expected += block_rams(family, stage.words, stage.pe * stage.simd - stage.lut_bits)
         for depth, width in written:
-            expected += 0 if ram_in_luts(family, depth, width) else block_rams(family, depth, width)
+            expected += 0 if ram_in_luts(family, depth, width) else block_rams(family, depth, width, written=True)
         estimate = stage_resources(stage, family, 4)
         assert estimate.block_rams == expected
         converters = [conversion_resources(conversion, bits) for conversion in stage.conversions]
@@ -85,6 +87,17 @@ def test_an_input_buffer_holds_two_vectors_where_they_are_replayed() -> None:
     for pe, expected in ((5, 0.5), (10, 0)):
         (stage,) = stages(network, [LayerPlan("scores", pe, 4, lut_bits=4 * pe)])
         assert engine_resources(stage, SERIES_7, 4).block_rams == expected
+
+
+def test_look_up_tables_select_among_rows_of_block_ram() -> None:
+    """5 rows of 512 words: two look-up tables of 6 inputs for each of 128 bits."""
+    network = random_network(Input((576,), "bit"), (512, 10), 1)
+    deep = next(stages(network, [LayerPlan("fc1", 4, 32), LayerPlan("scores", 10, 1)]))
+    assert deep.words == 2304
+    found = engine_resources(deep, SERIES_7, 4)
+    assert found.block_rams == 9
+    in_luts = engine_resources(replace(deep, lut_bits=128), SERIES_7, 4)
+    assert found.luts == in_luts.luts - lut_rom_luts(SERIES_7, 2304, 128) + 2 * 128
 
 
 @pytest.mark.parametrize(("scale", "dsps"), [(1, 3), (-(2**23) + 1, 3), (2**23 - 1, 3), (2**23, 6), (-(2**23), 6)])

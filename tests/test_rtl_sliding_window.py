@@ -12,8 +12,12 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
+from bnn_hw.boards import BOARDS
 from bnn_hw.family import SERIES_7
 from bnn_hw.stage import Window
+from bnn_hw.synth.levels import longest_paths
+from bnn_hw.synth.yosys import count_cells, read_netlist
+from bnn_rtl.emit import emit_verilog
 from bnn_rtl.sliding_window import SlidingWindow
 from cocotb_run import SIMULATORS, fresh_seed, run_streams
 
@@ -166,3 +170,13 @@ def _check_throughput(name: str, case: _Case, taken: list[int], given: list[int]
         ends = given[words_out - 1 : _IMAGES * words_out : words_out]
         intervals = [after - cycle for cycle, after in pairwise(ends)]
         assert intervals == [words_out] * (_IMAGES - 1), name
+
+
+@pytest.mark.parametrize("case", ["square_of_words", "square_same_size", "padding_below", "pool"])
+def test_ready_comes_from_a_register(case: str, tmp_path: Path) -> None:
+    """No look-up table lies before it, so that paths through what is in front of a window start there."""
+    unit = SlidingWindow(_CASES[case].window, _WIDTH, SERIES_7, padding=_CASES[case].padding_word)
+    count_cells(emit_verilog(unit, "window", []), "window", BOARDS["pynq-z2"], 100, [], tmp_path)
+    paths = longest_paths(read_netlist(tmp_path), "window", lambda name: name)
+    assert paths["i__ready"].levels == 0
+    assert "(FD" in paths["i__ready"].start

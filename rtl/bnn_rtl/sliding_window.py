@@ -70,16 +70,18 @@ class SlidingWindow(Component):
         bits = (2 * (depth + max(self._loops[0].words, line * (window.rows + 1)))).bit_length() + 1
         written = Signal(bits)
         reading = Signal(bits, init=-(window.padding[0] * line + window.padding[2] * window.words) % (1 << bits))
-        kept = Signal(bits, init=-window.padding[0] * line % (1 << bits))  # the first word that is still needed
+        # The words from the first that is still needed, less those that the buffer has room for. Its sign is `ready`, from a
+        # register, so that no path goes from the counters through what is in front. Rows of places past the image take the
+        # first word that is needed into the next image, which is needed from its own first word on.
+        room = depth - window.rows_past * line
+        excess = Signal(range(-depth - self._loops[0].words, 1), init=window.padding[0] * line - room)
         do_write = Signal()
         do_read = Signal()
         present = Signal()
         last_turn = self._count(m, do_read)
 
-        # Rows of places past the image take `kept` into the next image, which is needed from its first word on.
-        room = depth - window.rows_past * line
         m.d.comb += [
-            self.i.ready.eq((written - kept)[:bits].as_signed() < room),
+            self.i.ready.eq(excess < 0),
             do_write.eq(self.i.valid & self.i.ready),
             write.addr.eq(written),
             write.data.eq(self.i.payload),
@@ -88,14 +90,18 @@ class SlidingWindow(Component):
             read.addr.eq(reading),
             read.en.eq(do_read),
         ]
-        m.d.sync += written.eq(written + do_write)
+        m.d.sync += [
+            written.eq(written + do_write),
+            excess.eq(excess + do_write),
+        ]
 
         image = _Loop(1, window.rows * line, 0, 0)
         with m.If(do_read):
             m.d.sync += reading.eq(reading + self._step(last_turn, image, "words"))
             with m.If(Cat(last_turn[1:]).all()):  # a row of places is done
                 places = self._loops[0]
-                m.d.sync += kept.eq(kept + Mux(last_turn[0], image.words - (places.count - 1) * places.words, places.words))
+                freed = Mux(last_turn[0], image.words - (places.count - 1) * places.words, places.words)
+                m.d.sync += excess.eq(excess + do_write - freed)
         padded = self._past_image(m, do_read, last_turn, image) if self._pads else Signal()
         self._give(m, do_read, padded, present, read.data)
         return m

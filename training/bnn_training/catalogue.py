@@ -27,6 +27,7 @@ _PACKAGED: Final = (
     Recipe("mnist-small", "mnist", "256-256-256", epochs=300, augmentation=_AFFINE_SMALL),
     Recipe("mnist", "mnist", "1024-1024-1024", epochs=150, batch=200, augmentation=_AFFINE),
     Recipe("cifar10", "cifar10", _CNV, epochs=70, input_dtype="int8", augmentation=_CIFAR10_SHIFT),
+    _fast(MNIST_BINARYCONNECT_DET, "mnist-binaryconnect", epochs=40, batch=200, topology="1024-1024-1024", augmentation=_AFFINE_SMALL),
     Recipe("svhn", "svhn", _CNV, epochs=40, input_dtype="int8"),
 )
 
@@ -217,7 +218,7 @@ _FAST: Final = (
     _fast(CIFAR10_BNN_THEANO, "cifar10-paper", epochs=250, batch=100, augmentation=_CIFAR10_SHIFT),
     _fast(SVHN_BNN_THEANO, "svhn-paper", epochs=60, batch=200),
     _fast(MNIST_BNN_TORCH7, "mnist-bnn-torch7-fast", epochs=30, batch=200),
-    _fast(MNIST_BINARYCONNECT_DET, "mnist-binaryconnect", epochs=40, batch=200),
+    _fast(MNIST_BINARYCONNECT_DET, "mnist-binaryconnect-det-fast", epochs=40, batch=200),
     _fast(MNIST_BINARYCONNECT_STOCH, "mnist-binaryconnect-stoch-fast", epochs=40, batch=200),
 )
 
