@@ -132,13 +132,14 @@ def _scaling(stage: Stage, family: Family) -> Resources:
     luts = _LUT4_PER_SCORE_BIT * pe * scaled_bits if family.lut_inputs < LUT_INPUTS else 0
     scale = int(abs(layer.scale.astype(np.int64)).max())
     factor_bits = _signed_bits(2 * scale if stage.step.input.dtype == "bit" else scale)  # since a match more is a sum of 2 more
-    dsps = pe * _multiplier_dsps(factor_bits, max(map(_signed_bits, stage.reach)))
+    dsps = _multiplier_dsps(factor_bits, max(map(_signed_bits, stage.reach)))
     if isinstance(layer, Scores):
-        return Resources(luts, dsps=dsps)
+        return Resources(luts, dsps=pe * dsps)
     offset = int(abs(layer.offset.astype(np.int64)).max()) + scale * layer.weights.shape[1]
     constants = _constants(family, -(-len(layer.weights) // pe), pe * (factor_bits + _signed_bits(offset)))
-    clamp = pe * (_CLAMP_LUTS + -(-max(0, scaled_bits - layer.shift - 8) // 5))
-    return constants + Resources(luts + clamp, pe * (_signed_bits(offset) + 8), dsps=dsps)
+    clamp = _CLAMP_LUTS + -(-max(0, scaled_bits - layer.shift - 8) // 5)
+    luts += pe * (clamp + (dsps - 1) * scaled_bits)  # parts of a product are added outside of DSPs
+    return constants + Resources(luts, pe * (_signed_bits(offset) + 8), dsps=pe * dsps)
 
 
 def _constants(family: Family, words: int, width: int) -> Resources:
