@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from functools import cache
 from math import gcd
 
+import numpy as np
+
 from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.boards import Board
 from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.family import Family
-from bnn_hw.memory import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts
+from bnn_hw.memory import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts, weights_in_luts
 from bnn_hw.network import Conv, DenseRelu, MaxPool, Network, Scores, element_bits, scaled_reach
 from bnn_hw.stage import Conversion, Stage, Window
 
@@ -27,7 +29,8 @@ _LUT4_PER_BIT = (3.4, 2.6)
 _FEW_LEVELS = 3
 _LUT4_PER_BYTE = 20.0
 _LUT4_PER_SCORE_BIT = 6
-_DSP_FACTOR = 1 << 24  # a DSP48 multiplies a signed factor of 25 bits
+_DSP_FACTOR_BITS = (25, 18)  # of the signed factors that a DSP48 multiplies
+_CLAMP_LUTS = 8  # of a rectified integer, and those that find whether the bits above are all the same
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def conversion_resources(conversion: Conversion, element_bits: int) -> Resources
 
 def result_resources(network: Network, last: Stage) -> Resources:
     """Returns the estimate for what finds the winner of the scores that the last stage gives."""
-    converter = conversion_resources(Conversion(network.classes, last.pe, 1), _score_bits(last))
-    return converter + Resources(2 * _score_bits(last), _score_bits(last))
+    converter = conversion_resources(Conversion(network.classes, last.pe, 1), _scaled_bits(last))
+    return converter + Resources(2 * _scaled_bits(last), _scaled_bits(last))
 
 
 def _pooling(stage: Stage) -> Resources:
@@ -111,19 +114,46 @@ def _engine(stage: Stage, family: Family, levels: int) -> Resources:
     weights = lut_rom_luts(family, stage.words, stage.lut_bits)
     word_bits = simd * element_bits(stage.step.input)
     buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
-    result_bits = pe * (_score_bits(stage) if isinstance(layer, Scores) else element_bits(stage.step.output))
+    result_bits = pe * (_scaled_bits(stage) if isinstance(layer, Scores) else element_bits(stage.step.output))
     results = lut_ram_luts(family, 2, result_bits)
+    scaling = _scaling(stage, family) if isinstance(layer, DenseRelu | Scores) else Resources()
     flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + stage.lut_bits + word_bits + result_bits + 100
-    sums = sum_bits
-    if family.lut_inputs < LUT_INPUTS:  # where a sum starts takes a look-up table beside the adder, a product several
-        sums += sum_bits + (_LUT4_PER_SCORE_BIT * result_bits if isinstance(layer, Scores) else 0)
+    sums = sum_bits * (1 if family.lut_inputs == LUT_INPUTS else 2)  # where one starts takes a look-up table beside the adder
     in_block_ram = _block_memory(family, stage.words, pe * simd - stage.lut_bits, written=False)
     luts = dots.luts + sums + starts + weights + in_block_ram.luts + buffer.luts + results + _CONTROL_LUTS
     rams = buffer.block_rams + in_block_ram.block_rams
-    dsps = 0
+    return Resources(luts, flip_flops, rams) + scaling
+
+
+def _scaling(stage: Stage, family: Family) -> Resources:
+    """Returns the estimate for what multiplies sums and adds offsets, and clamps what comes of that where it does."""
+    layer, pe = stage.step.layer, stage.pe
+    assert isinstance(layer, DenseRelu | Scores)
+    scaled_bits = _scaled_bits(stage)
+    luts = _LUT4_PER_SCORE_BIT * pe * scaled_bits if family.lut_inputs < LUT_INPUTS else 0
+    scale = int(abs(layer.scale.astype(np.int64)).max())
+    factor_bits = _signed_bits(2 * scale if stage.step.input.dtype == "bit" else scale)  # since a match more is a sum of 2 more
+    dsps = _multiplier_dsps(factor_bits, max(map(_signed_bits, stage.reach)))
     if isinstance(layer, Scores):
-        dsps = pe * (1 if abs(layer.scale).max() < _DSP_FACTOR // 2 else 2)  # on bits, hardware multiplies by 2 * scale
-    return Resources(luts, flip_flops, rams, dsps)
+        return Resources(luts, dsps=pe * dsps)
+    offset = int(abs(layer.offset.astype(np.int64)).max()) + scale * layer.weights.shape[1]
+    constants = _constants(family, -(-len(layer.weights) // pe), pe * (factor_bits + _signed_bits(offset)))
+    clamp = _CLAMP_LUTS + -(-max(0, scaled_bits - layer.shift - 8) // 5)
+    luts += pe * (clamp + (dsps - 1) * scaled_bits)  # parts of a product are added outside of DSPs
+    return constants + Resources(luts, pe * (_signed_bits(offset) + 8), dsps=pe * dsps)
+
+
+def _constants(family: Family, words: int, width: int) -> Resources:
+    """Returns what a memory of constants takes where it costs less, and the register that holds a word of it."""
+    if weights_in_luts(family, words, width):
+        return Resources(lut_rom_luts(family, words, width), width)
+    return _block_memory(family, words, width, written=False)
+
+
+def _multiplier_dsps(*factor_bits: int) -> int:
+    """Returns the DSPs of a product of signed factors, one for each pair of their parts; only the highest part has a sign."""
+    wide, narrow = sorted(factor_bits, reverse=True)
+    return -(-(wide - 1) // (_DSP_FACTOR_BITS[0] - 1)) * -(-(narrow - 1) // (_DSP_FACTOR_BITS[1] - 1))
 
 
 def _dots(stage: Stage, family: Family, levels: int) -> Resources:
@@ -163,7 +193,7 @@ def _block_memory(family: Family, depth: int, width: int, *, written: bool) -> R
     return Resources(luts, block_rams=layout.count)
 
 
-def _score_bits(stage: Stage) -> int:
+def _scaled_bits(stage: Stage) -> int:
     assert isinstance(stage.step.layer, DenseRelu | Scores)
     return _signed_bits(int(scaled_reach(stage.step.layer, stage.step.input).max()))
 

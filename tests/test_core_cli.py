@@ -79,6 +79,7 @@ def test_networks_in_the_papers_notation() -> None:
     assert topology(_colour_network()) == "32x32x3-6C5-MP2-12-10"
     assert topology(random_network(Input((4, 5, 2), "uint8"), (6, 3), seed=1)) == "40-6-3"
     assert topology(random_network(Input((9,), "bit"), (3,), seed=1)) == "9-3"
+    assert topology(random_network(Input((9,), "bit"), (4, 5, 3), 1, rectified=[1])) == "9-4-5R-3"
     bits = np.ones((2, 1, 3, 4), bool)
     layers = (
         MaxPool("pool1", (2, 1), (2, 1), np.zeros(4, bool)),

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from bnn_hw.boards import Board
 from bnn_hw.estimate import Resources, conversion_resources, engine_resources, stage_resources
 from bnn_hw.family import ECP5, ICE40, SERIES_7, Family
-from bnn_hw.memory import block_rams, lut_rom_luts, ram_in_luts
-from bnn_hw.network import Input, MaxPool, Network, Scores
+from bnn_hw.memory import block_rams, lut_rom_luts, ram_in_luts, weights_in_luts
+from bnn_hw.network import DenseRelu, Input, MaxPool, Network, Scores
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.stage import Conversion, stages
 from strategies import conv_networks, networks, random_network, random_plan
@@ -55,6 +55,13 @@ def test_a_converter_is_multiplexers(lanes: tuple[int, int], bits: int) -> None:
     assert whole == Resources(3 * luts * bits + common, 3 * len(places) * bits + 20)
 
 
+def naive_scale_bits(layer: DenseRelu, input_bits: int) -> int:
+    """Returns the bits of the widest factor and the widest offset that a layer can need, each with its sign."""
+    factor = max(abs(scale) for scale in layer.scale.tolist())
+    offset = max(abs(offset) for offset in layer.offset.tolist()) + factor * layer.weights.shape[1]
+    return sum(len(f"{value:b}") + 1 if value else 1 for value in (factor * 2 if input_bits == 1 else factor, offset))
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     network=networks(max_width=60) | conv_networks(),
@@ -62,7 +69,7 @@ def test_a_converter_is_multiplexers(lanes: tuple[int, int], bits: int) -> None:
     family=st.sampled_from([SERIES_7, ECP5, ICE40]),
 )
 def test_memories_of_stages(network: Network, seed: int, family: Family) -> None:
-    """Block RAM is for the weights that are not in look-up tables, the input buffer and the line buffer."""
+    """Block RAM is for the weights that are not in look-up tables, the input buffer, the line buffer, and many scales."""
     for stage in stages(network, random_plan(network, seed).layers):
         layer, bits = stage.step.layer, 1 if stage.step.input.dtype == "bit" else 8
         written = []  # words and their bits
@@ -73,6 +80,9 @@ def test_memories_of_stages(network: Network, seed: int, family: Family) -> None
             outputs, inputs = len(layer.weights), layer.weights[0].size
             written.append((2 if outputs <= stage.pe else 2 * len(range(0, inputs, stage.simd)), stage.simd * bits))
             expected += block_rams(family, stage.words, stage.pe * stage.simd - stage.lut_bits)
+        if isinstance(layer, DenseRelu):
+            width, groups = stage.pe * naive_scale_bits(layer, bits), len(range(0, len(layer.weights), stage.pe))
+            expected += 0 if weights_in_luts(family, groups, width) else block_rams(family, groups, width)
         for depth, width in written:
             expected += 0 if ram_in_luts(family, depth, width) else block_rams(family, depth, width, written=True)
         estimate = stage_resources(stage, family, 4)
@@ -107,3 +117,37 @@ def test_multipliers_of_scores(scale: int, dsps: int) -> None:
     scores = Scores("scores", weights, np.array([1, 1, scale, 1, 1], np.int32), np.zeros(5, np.int32))
     plan = Plan((LayerPlan("scores", 3, 7),))
     assert plan.resources(Network("net", Input((7,), "bit"), (scores,))).dsps == dsps
+
+
+@pytest.mark.parametrize(
+    ("dtype", "inputs", "scale", "dsps"),
+    [
+        ("bit", 7, 2**23 - 1, 3),
+        ("bit", 7, 2**23, 6),
+        ("uint8", 7, 2**24 - 1, 3),
+        ("uint8", 7, 2**24, 6),
+        ("int8", 1100, -(2**17), 6),
+    ],
+)
+def test_multipliers_of_rectified_integers(dtype: str, inputs: int, scale: int, dsps: int) -> None:
+    """On 8-bit integers the factor is the scale itself, and sums may be wider than the second factor of a DSP."""
+    relu = DenseRelu("relu1", np.ones((5, inputs), bool), np.full(5, scale, np.int32), np.zeros(5, np.int32), 9)
+    last = Scores("scores", np.ones((1, 5), bool), np.ones(1, np.int32), np.zeros(1, np.int32))
+    plan = Plan((LayerPlan("relu1", 3, inputs), LayerPlan("scores", 1, 1)))
+    assert plan.resources(Network("net", Input((inputs,), dtype), (relu, last))).dsps == dsps + 1  # type: ignore[arg-type]
+
+
+def test_rectified_integers_by_hand() -> None:
+    """What scales and clamps the sums, beside the layer's bits: 2 groups of 3 scales of 9 bits and offsets of 12."""
+    weights = np.ones((6, 7), bool)
+    relu = DenseRelu("fc1", weights, np.full(6, 200, np.int32), np.full(6, 500, np.int32), 4)
+    stage, _ = stages(
+        Network("net", Input((7,), "uint8"), (relu, Scores("s", weights[:, :6], np.ones(6, np.int32), np.zeros(6, np.int32)))),
+        [LayerPlan("fc1", 3, 7), LayerPlan("s", 1, 1)],
+    )
+    bits = stages(random_network(Input((7,), "uint8"), (6, 1), 1), [LayerPlan("fc1", 3, 7), LayerPlan("scores", 1, 1)])
+    found, plain = engine_resources(stage, SERIES_7, 4), engine_resources(next(bits), SERIES_7, 4)
+    constants = 3 * (9 + 12) / 2
+    clamp = 3 * (8 + 2)  # 20 bits of which 16 are left: 8 that are given and 8 that must be equal
+    assert found.dsps == 3
+    assert abs(found.luts - plain.luts - constants - clamp) <= 30  # where sums start, and the output buffer

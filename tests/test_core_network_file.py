@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores
 from bnn_hw.network_file import load_network, network_bytes, network_digest, save_network
 from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
@@ -84,7 +84,25 @@ CONV_TENSORS: Mapping[str, np.ndarray] = {
     "scores.scale": np.array([1, -2], "<i4"),
     "scores.offset": np.array([0, 7], "<i4"),
 }
-FILES = {1: (DESCRIPTION, TENSORS), 2: (CONV_DESCRIPTION, CONV_TENSORS)}
+RELU_DESCRIPTION: Mapping[str, Any] = {
+    "version": 3,
+    "name": "net",
+    "input": {"shape": [9], "dtype": "uint8"},
+    "layers": [
+        {"type": "dense_relu", "name": "relu1", "inputs": 9, "outputs": 3, "shift": 5},
+        {"type": "scores", "name": "scores", "inputs": 3, "outputs": 2},
+    ],
+    "provenance": {},
+}
+RELU_TENSORS: Mapping[str, np.ndarray] = {
+    "relu1.weights": np.array([[255, 1], [0, 0], [170, 1]], np.uint8),
+    "relu1.scale": np.array([1, -3, 2**31 - 1], "<i4"),
+    "relu1.offset": np.array([-(2**31), 0, 9], "<i4"),
+    "scores.weights": np.array([[5], [2]], np.uint8),
+    "scores.scale": np.array([1, -2], "<i4"),
+    "scores.offset": np.array([0, 7], "<i4"),
+}
+FILES = {1: (DESCRIPTION, TENSORS), 2: (CONV_DESCRIPTION, CONV_TENSORS), 3: (RELU_DESCRIPTION, RELU_TENSORS)}
 VERSIONS = pytest.mark.parametrize("version", FILES)
 DTYPES = {"|u1": "U8", "<i4": "I32", "<f4": "F32", "<i8": "I64", "|i1": "I8", "|b1": "BOOL"}
 
@@ -183,7 +201,7 @@ def test_the_documents_convolution_computes_what_the_document_says(tmp_path: Pat
 
 def test_the_document_names_each_layer_type_and_field() -> None:
     text = DOCUMENT.read_text()
-    described = [*DESCRIPTION["layers"], *CONV_DESCRIPTION["layers"]]
+    described = [*DESCRIPTION["layers"], *CONV_DESCRIPTION["layers"], *RELU_DESCRIPTION["layers"]]
     for layer in described:
         assert f'"{layer["type"]}"' in text
         assert all(f"`{field}`" in text or f"layers[i].{field}" in text for field in layer)
@@ -280,6 +298,36 @@ def test_a_file_of_version_2_written_by_hand(tmp_path: Path) -> None:
     assert [step.output.shape for step in network.steps()] == [(4, 3, 2), (2, 2, 2), (2,)]
 
 
+def test_a_file_of_version_3_written_by_hand(tmp_path: Path) -> None:
+    network = load(encode(RELU_DESCRIPTION, RELU_TENSORS), tmp_path)
+    relu, scores = network.layers
+    assert isinstance(relu, DenseRelu)
+    assert isinstance(scores, Scores)
+    assert (network.name, network.input, network.provenance) == ("net", Input((9,), "uint8"), {})
+    assert relu.weights.astype(int).tolist() == [[1] * 9, [0] * 9, [0, 1, 0, 1, 0, 1, 0, 1, 1]]
+    assert (relu.scale.tolist(), relu.offset.tolist(), relu.shift) == ([1, -3, 2**31 - 1], [-(2**31), 0, 9], 5)
+    content = network_bytes(network)
+    assert b'version\\":3' in content
+    assert same(load(content, tmp_path), network)
+
+
+def test_every_field_of_a_rectified_layer_is_in_the_digest() -> None:
+    weights, one = np.arange(6).reshape(2, 3) % 2 == 0, np.ones(2, np.int32)
+    relu, last = DenseRelu("relu1", weights, one, 2 * one, 3), Scores("scores", weights[:, :2], one, one)
+    variants = [
+        relu,
+        replace(relu, name="relu2"),
+        replace(relu, weights=~weights),
+        replace(relu, scale=2 * one),
+        replace(relu, offset=one),
+        replace(relu, scale=2 * one, offset=one),
+        replace(relu, shift=4),
+        Dense("relu1", weights, one),
+    ]
+    digests = {network_digest(Network("net", Input((3,), "bit"), (layer, last))) for layer in variants}
+    assert len(digests) == len(variants)
+
+
 def test_a_layer_of_version_1_may_stand_in_version_2(tmp_path: Path) -> None:
     """It loads, and is written again as version 1, which is another description and so another digest."""
     network = load(encode({**DESCRIPTION, "version": 2}, TENSORS), tmp_path)
@@ -287,16 +335,18 @@ def test_a_layer_of_version_1_may_stand_in_version_2(tmp_path: Path) -> None:
     assert b'version\\":1' in network_bytes(network)
 
 
-def test_version_2_is_written_only_where_it_has_to_be() -> None:
+def test_later_versions_are_written_only_where_they_have_to_be() -> None:
     one, classes = np.ones(1, np.int32), Scores("scores", np.ones((1, 4), bool), np.ones(1, np.int32), np.ones(1, np.int32))
+    conv, four = Conv("conv1", np.ones((1, 1, 1, 1), bool), one), np.ones(4, np.int32)
     layers = {
-        1: (Dense("fc1", np.ones((4, 4), bool), np.ones(4, np.int32)),),
-        2: (Conv("conv1", np.ones((1, 1, 1, 1), bool), one),),
+        1: (Dense("fc1", np.ones((4, 4), bool), four),),
+        2: (conv,),
         3: (MaxPool("pool1", (1, 1), (1, 1), np.zeros(1, bool)),),
+        4: (conv, DenseRelu("relu1", np.ones((4, 4), bool), four, four, 0)),
     }
     for number, hidden in layers.items():
         content = network_bytes(Network("net", Input((2, 2, 1), "bit"), (*hidden, classes)))
-        assert (b'version\\":%d' % min(number, 2)) in content
+        assert (b'version\\":%d' % {3: 2, 4: 3}.get(number, number)) in content
 
 
 @pytest.mark.parametrize("path", sorted(MODELS.glob("*.safetensors")), ids=lambda path: path.stem)
@@ -548,9 +598,9 @@ def change(path: str, value: object) -> Callable[[Any], None]:
 INT, LARGE = "must be an integer, not", 10**30
 SHAPE = r"input\.shape must be integers \[features\] or \[rows, columns, channels\], each 1\.\.1048576, not"
 WRONG_FIELDS: list[tuple[str, object, str]] = [
-    ("version", 3, "version must be 1 or 2, not 3; this bnn_hw reads no other"),
-    ("version", 0, "version must be 1 or 2, not 0; this bnn_hw reads no other"),
-    ("version", LARGE, f"version must be 1 or 2, not {LARGE}; this bnn_hw reads no other"),
+    ("version", 4, "version must be one of 1, 2, 3, not 4; this bnn_hw reads no other"),
+    ("version", 0, "version must be one of 1, 2, 3, not 0; this bnn_hw reads no other"),
+    ("version", LARGE, f"version must be one of 1, 2, 3, not {LARGE}; this bnn_hw reads no other"),
     ("version", 1.0, f"version {INT} 1.0"),
     ("version", True, f"version {INT} True"),
     ("version", "1", f"version {INT} '1'"),
@@ -700,6 +750,34 @@ def test_wrong_field_of_version_2(path: str, value: object, message: str, tmp_pa
     refused(encode(description, CONV_TENSORS), tmp_path, f": (?:{message})")
 
 
+RELU_FIELDS = r"layers\[0\] may have the fields type, name, inputs, outputs, shift, not"
+WRONG_RELUS: list[tuple[str, object, str]] = [
+    ("version", 1, r"layers\[0\]\.type must be one of dense, scores in version 1, not 'dense_relu'"),
+    ("version", 2, r"layers\[0\]\.type must be one of dense, conv, maxpool, scores in version 2, not 'dense_relu'"),
+    ("layers/0/type", "relu", r"layers\[0\]\.type must be one of dense, dense_relu, conv, .* in version 3, not 'relu'"),
+    ("layers/0/type", "dense", r"layers\[0\] may have the fields type, name, inputs, outputs, not 'shift'"),
+    ("layers/1/type", "dense_relu", rf"layers\[1\]\.shift {INT} None"),
+    ("layers/0/scale", 1, rf"{RELU_FIELDS} 'scale'"),
+    ("layers/0/shift", ..., rf"layers\[0\]\.shift {INT} None"),
+    ("layers/0/shift", 5.0, rf"layers\[0\]\.shift {INT} 5\.0"),
+    ("layers/0/shift", True, rf"layers\[0\]\.shift {INT} True"),
+    ("layers/0/shift", [5], rf"layers\[0\]\.shift {INT} \[5\]"),
+    ("layers/0/shift", -1, r"layer relu1: shift must be an integer in 0\.\.31, not -1"),
+    ("layers/0/shift", 32, r"layer relu1: shift must be an integer in 0\.\.31, not 32"),
+    ("layers/0/shift", LARGE, rf"layer relu1: shift must be an integer in 0\.\.31, not {LARGE}"),
+    ("layers/0/inputs", 0, r"layers\[0\]\.inputs must be in 1\.\.67108864, not 0"),
+    ("layers/0/inputs", 8, r"relu1\.weights must be U8 \[3, 1\], not U8 \[3, 2\]"),
+    ("layers/0/outputs", 4, r"relu1\.weights must be U8 \[4, 2\], not U8 \[3, 2\]"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), WRONG_RELUS, ids=lambda value: str(value)[:30])
+def test_wrong_field_of_version_3(path: str, value: object, message: str, tmp_path: Path) -> None:
+    description: dict[str, Any] = deepcopy(dict(RELU_DESCRIPTION))
+    change(path, value)(description)
+    refused(encode(description, RELU_TENSORS), tmp_path, f": (?:{message})")
+
+
 METADATA = r": metadata 'bnn_hw\.network' must be"
 
 
@@ -717,7 +795,7 @@ METADATA = r": metadata 'bnn_hw\.network' must be"
         ('{"version": 2, "version": 1}', rf"{METADATA} JSON: the keys \['version', 'version'\] must differ"),
         ("[" * 100_000 + "]" * 100_000, f"{METADATA} JSON: maximum recursion depth .*"),
         ('{"a":' * 100_000 + "1" + "}" * 100_000, f"{METADATA} JSON: maximum recursion depth .*"),
-        ('{"version": 1' + "0" * 5000 + "}", f"{METADATA} JSON: .*digits.*|: version must be 1, not .*"),
+        ('{"version": 1' + "0" * 5000 + "}", f"{METADATA} JSON: .*digits.*|: version must be one of 1, 2, 3, not .*"),
     ],
     ids=range(12),
 )
@@ -793,6 +871,22 @@ WRONG_WINDOW_TENSORS: list[tuple[dict[str, np.ndarray | None], str]] = [
 def test_wrong_tensor_of_version_2(changed: Mapping[str, np.ndarray | None], message: str, tmp_path: Path) -> None:
     tensors = {name: tensor for name, tensor in {**CONV_TENSORS, **changed}.items() if tensor is not None}
     refused(encode(CONV_DESCRIPTION, tensors), tmp_path, f": {message}")
+
+
+WRONG_RELU_TENSORS: list[tuple[dict[str, np.ndarray | None], str]] = [
+    ({"relu1.scale": None}, r"tensors must be those of the layers; missing: \['relu1\.scale'\], not expected: none"),
+    ({"relu1.offset": None}, r"tensors must be those of the layers; missing: \['relu1\.offset'\], not expected: none"),
+    ({"relu1.thresholds": np.zeros(3, "<i4")}, r"tensors must be .*; missing: none, not expected: \['relu1\.thresholds'\]"),
+    ({"relu1.scale": np.zeros(3, "<f4")}, r"relu1\.scale must be I32 \[3\], not F32 \[3\]"),
+    ({"relu1.offset": np.zeros(2, "<i4")}, r"relu1\.offset must be I32 \[3\], not I32 \[2\]"),
+    ({"relu1.weights": np.full((3, 2), 2, np.uint8)}, r"relu1\.weights: the bits past the first 9 of each row must be 0"),
+]
+
+
+@pytest.mark.parametrize(("changed", "message"), WRONG_RELU_TENSORS, ids=range(len(WRONG_RELU_TENSORS)))
+def test_wrong_tensor_of_version_3(changed: Mapping[str, np.ndarray | None], message: str, tmp_path: Path) -> None:
+    tensors = {name: tensor for name, tensor in {**RELU_TENSORS, **changed}.items() if tensor is not None}
+    refused(encode(RELU_DESCRIPTION, tensors), tmp_path, f": {message}")
 
 
 def test_wrong_digest(tmp_path: Path) -> None:
@@ -871,7 +965,7 @@ def test_random_description(data: st.DataObject, tmp_path: Path) -> None:
         windows = ("kernel", "kernel/1", "channels", "outputs", "stride", "stride/0", "padding", "padding/2", "padding_value")
         paths += [f"layers/0/{key}" for key in windows] + [f"layers/1/{key}" for key in ("size", "size/0", "stride/1", "channels")]
     paths += [f"input/{key}" for key in ("shape", "shape/0", "dtype", "pixel_threshold")]
-    paths += [f"layers/{index}/{key}" for index in (0, 1) for key in ("type", "name", "inputs", "outputs", "more")]
+    paths += [f"layers/{index}/{key}" for index in (0, 1) for key in ("type", "name", "inputs", "outputs", "shift", "more")]
     for path in data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=2, unique=True)):
         value = data.draw(
             JSON_VALUES

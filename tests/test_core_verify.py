@@ -92,6 +92,16 @@ def test_damaged_vectors_are_refused_by_name(content: bytes, tmp_path: Path) -> 
         load_vectors(network, tmp_path / "vectors.npz")
 
 
+def test_vectors_of_rectified_integers_round_trip(tmp_path: Path) -> None:
+    network = random_network(Input((20,), "bit"), (9, 11, 3), 3, rectified=[1])
+    vectors = make_vectors(network, random_inputs(network, 7, 2), None)
+    save_vectors(vectors, network, tmp_path / "vectors.npz")
+    loaded = load_vectors(network, tmp_path / "vectors.npz")
+    assert [(a.dtype, a.shape) for a in loaded.expected.activations] == [(np.bool_, (7, 9)), (np.uint8, (7, 11))]
+    for a, b in zip(loaded.expected.activations, vectors.expected.activations, strict=True):
+        assert np.array_equal(a, b)
+
+
 # What a comparison says.
 
 
@@ -141,6 +151,16 @@ def test_a_wrong_score_and_a_wrong_class_are_named(compared: tuple[Network, gold
     message = rf"^class, image 3: expected {classes[3]}, got {other[3]} \(1 of 6 differ\)$"
     with pytest.raises(MismatchError, match=message):
         check_against_golden(network, trace, trace.activations, trace.scores, other)
+
+
+def test_a_wrong_integer_is_named() -> None:
+    network = random_network(Input((20,), "bit"), (9, 3), 3, rectified=[0])
+    trace = golden.trace(network, random_inputs(network, 6, 2))
+    found = trace.activations[0].copy()
+    found[2, 7] ^= 128
+    message = rf"^layer fc1, image 2, neuron 7: expected {found[2, 7] ^ 128}, got {found[2, 7]} \(1 of 54 differ\)$"
+    with pytest.raises(MismatchError, match=message):
+        check_against_golden(network, trace, [found], trace.scores, trace.scores.argmax(axis=1))
 
 
 def test_too_few_results_are_a_mismatch(compared: tuple[Network, golden.Trace]) -> None:
@@ -258,6 +278,29 @@ def test_one_image_has_no_interval(small: tuple[Network, Plan, np.ndarray]) -> N
     network, plan, inputs = small
     verification = _verify(network, plan, inputs[:3], processes=3)
     assert (verification.images, verification.measured_cycles) == (3, None)
+
+
+# Rectified integers between the layers.
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rectified", "plan"),
+    [
+        ("uint8", [0, 1], ((3, 5), (4, 3), (2, 4))),
+        ("bit", [0], ((5, 8), (2, 7), (1, 3))),
+        ("int8", [1], ((19, 23), (11, 19), (5, 11))),  # all at once
+    ],
+)
+def test_rectified_integers_verify_with_idle_streams(dtype: Any, rectified: list[int], plan: tuple[tuple[int, int], ...]) -> None:
+    network = random_network(Input((23,), dtype), (19, 11, 5), 4, "mixed", rectified)
+    inputs = random_inputs(network, 40, 5)
+    for index in rectified:
+        values = golden.trace(network, inputs).activations[index]
+        assert {0, 255} < set(values.flat)
+        assert len(np.unique(values)) > 20
+    layers = tuple(LayerPlan(layer.name, pe, simd) for layer, (pe, simd) in zip(network.layers, plan, strict=True))
+    for seed in (0, 7):
+        assert _verify(network, Plan(layers), inputs, seed=seed).images == 40
 
 
 # Mutants of a convolutional network.

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
 
-from bnn_hw.family import ECP5, SERIES_7
+from bnn_hw.family import ECP5, SERIES_7, Family
 from bnn_rtl.dot_product import dot_product
-from bnn_rtl.finish import ScaleOffset, ThresholdCompare
+from bnn_rtl.finish import Finish, Requantize, ScaleOffset, ThresholdCompare
 from bnn_rtl.matrix_vector import MatrixVectorUnit, weight_words
 from cocotb_run import SIMULATORS, fresh_seed, run_streams
-from naive import naive_dot, naive_matches, naive_words
+from naive import naive_dot, naive_matches, naive_rectified, naive_words
 
 _shared_dot = cache(dot_product)  # units with the same one share its Verilog
 _VECTORS: Final = 8
 _SCORE_BITS: Final = 26
+_SCALED_BITS: Final = 48  # what is shifted
 _ELEMENTS: Final = {
     "bit": (unsigned(1), 0, 1),
     "zeros": (unsigned(1), 0, 1),
@@ -39,6 +40,12 @@ _CASES: Final = (  # element, inputs, outputs, pe, simd, finish
     ("bit", 65, 6, 5, 64, "thresholds"),  # a last word with one input
     ("bit", 19, 10, 1, 4, "scores"),
     ("bit", 12, 5, 5, 12, "scores"),
+    ("bit", 23, 41, 1, 9, "rectified"),  # constants of more than 32 groups
+    ("bit", 12, 9, 4, 12, "rectified"),
+    ("uint8", 17, 13, 3, 4, "rectified"),
+    ("uint8", 6, 5, 5, 6, "rectified"),  # of one group
+    ("int8", 9, 300, 1, 9, "rectified"),  # in block RAM
+    ("int8", 7, 7, 2, 2, "rectified"),
     ("uint8", 5, 3, 1, 1, "thresholds"),
     ("uint8", 27, 7, 3, 8, "thresholds"),
     ("uint8", 6, 5, 5, 6, "scores"),
@@ -79,11 +86,15 @@ def _make(name: str, case: tuple[str, int, int, int, int, str], draw: random.Ran
     sums = [[_sum(dtype, x, w, zero) for w in weights] for x, zero in zip(vectors, zeros, strict=True)]
     family = draw.choice((SERIES_7, ECP5))
     dot = _shared_dot(element, simd, _PIXEL_LANES if dtype == "zeros" else None, family)
-    made, constants, width = _finish(finish, dtype, inputs, pe, sums, dot.total_shape(-(-inputs // simd)), draw)
+    made, constants, width = _finish(name, finish, dtype, inputs, pe, sums, dot.total_shape(-(-inputs // simd)), family, draw)
     if finish == "thresholds":
         results = [[int(total >= constants[0][n]) for n, total in enumerate(row)] for row in sums]
-    else:
+    elif finish == "scores":
         results = [[constants[0][n] * total + constants[1][n] for n, total in enumerate(row)] for row in sums]
+    else:
+        scales, offsets, (shift, *_) = constants
+        results = [[naive_rectified(total, scales[n], offsets[n], shift) for n, total in enumerate(row)] for row in sums]
+        assert {0, 255} < {value for row in results for value in row}, name
     memory = weight_words(np.array(weights, bool), pe, simd)
     lut_bits = draw.choice((0, pe * simd, draw.randint(0, pe * simd)))
     return _Case(
@@ -119,9 +130,17 @@ def _words(dtype: str, x: list[int], zero: list[bool], simd: int) -> list[int]:
 
 
 def _finish(
-    finish: str, dtype: str, inputs: int, pe: int, sums: list[list[int]], sum_shape: Shape, draw: random.Random
-) -> tuple[ThresholdCompare | ScaleOffset, list[list[int]], int]:
-    """Returns a finish, its constants for each output, and the bits of a result."""
+    name: str,
+    finish: str,
+    dtype: str,
+    inputs: int,
+    pe: int,
+    sums: list[list[int]],
+    sum_shape: Shape,
+    family: Family,
+    draw: random.Random,
+) -> tuple[Finish, list[list[int]], int]:
+    """Returns a finish, its constants for each output and of rectified integers the shift, and the bits of a result."""
     outputs = len(sums[0])
     if finish == "thresholds":
         # Mostly a sum that occurs, so that one off shows; the first neuron always fires, the last never, the middle one
@@ -134,10 +153,25 @@ def _finish(
             thresholds[0], thresholds[-1] = always, never
         reach = always - never, never - always
         return ThresholdCompare(_groups(thresholds, pe, never), reach), [thresholds], 1
-    scale = [draw.randint(-99, 99) for _ in range(outputs)]
-    offset = [draw.randint(-9999, 9999) for _ in range(outputs)]
-    made = ScaleOffset(sum_shape, signed(_SCORE_BITS), _groups(scale, pe, 0), _groups(offset, pe, 0))
-    return made, [scale, offset], _SCORE_BITS
+    if finish == "scores":
+        scale = [draw.randint(-99, 99) for _ in range(outputs)]
+        offset = [draw.randint(-9999, 9999) for _ in range(outputs)]
+        scores = ScaleOffset(name, sum_shape, signed(_SCORE_BITS), _groups(scale, pe, 0), _groups(offset, pe, 0), family)
+        return scores, [scale, offset], _SCORE_BITS
+    # Neurons whose sums come to all of 0..255 and past both ends, with a rising and a falling scale; the middle one's reach
+    # the ends of what is shifted, the first ones' lie on the ends of 0..255 and right beside them.
+    shift = draw.randint(2, 20)
+    middle = [sum(row[neuron] for row in sums) // len(sums) for neuron in range(outputs)]
+    spread = [max(row[neuron] for row in sums) - min(row[neuron] for row in sums) for neuron in range(outputs)]
+    scale = [draw.choice((-1, 1)) * draw.randint(200, 600) * 2**shift // max(1, width) for width in spread]
+    offset = [draw.randint(0, 255 * 2**shift) - slope * total for slope, total in zip(scale, middle, strict=True)]
+    for neuron, value in enumerate((0, -1, 256 * 2**shift - 1, 256 * 2**shift)[: outputs // 2]):
+        offset[neuron] = value - scale[neuron] * sums[0][neuron]
+    ends = max(abs(row[outputs // 2]) for row in sums)
+    scale[outputs // 2] = draw.choice((-1, 1)) * ((2**47 - 1) // max(1, ends))
+    offset[outputs // 2] = 0
+    scaled = ScaleOffset(name, sum_shape, signed(_SCALED_BITS), _groups(scale, pe, 0), _groups(offset, pe, 0), family)
+    return Requantize(scaled, shift), [scale, offset, [shift]], 8
 
 
 def _groups(values: list[int], pe: int, padding: int) -> list[list[int]]:

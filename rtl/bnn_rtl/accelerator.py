@@ -155,7 +155,8 @@ def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct], f
         case DenseRelu(scale=scale, offset=offset) | Scores(scale=scale, offset=offset):
             factor = scale.astype(np.int64) * (2 if bits else 1)
             constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
-            scaled = ScaleOffset(total_shape, _scaled_shape(stage), groups(factor, padding=0), groups(constant, padding=0))
+            constants = groups(factor, padding=0), groups(constant, padding=0)
+            scaled = ScaleOffset(layer.name, total_shape, _scaled_shape(stage), *constants, family)
             finish = Requantize(scaled, layer.shift) if isinstance(layer, DenseRelu) else scaled
     words = weight_words(weight_matrix(layer), stage.pe, stage.simd)
     shape = {"inputs": inputs, "outputs": outputs, "pe": stage.pe, "lut_bits": stage.lut_bits}

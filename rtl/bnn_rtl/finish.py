@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a matrix-vector unit does with a finished group of sums: compare with thresholds, make scores or 8-bit integers.
 
-All have `starts`: for each group where its PE sums start.
+All have `starts`, for each group where its PE sums start, and `parts`, the components of which they hold instances.
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_rtl.group_memory import group_memory
+from bnn_hw.family import SERIES_7, Family
+from bnn_hw.memory import weights_in_luts
+from bnn_rtl.group_memory import group_address, group_memory
+from bnn_rtl.lut_rom import LutRom, lut_rom, read_rom
 
 __all__ = ["Finish", "Requantize", "ScaleOffset", "ThresholdCompare", "shape_for"]
 
@@ -36,6 +39,7 @@ class ThresholdCompare(Component):
     """
 
     latency = 0
+    parts: Sequence[LutRom] = ()
 
     def __init__(self, thresholds: Sequence[Sequence[int]], reach: tuple[int, int]) -> None:
         self.starts = [[-threshold for threshold in group] for group in thresholds]
@@ -58,16 +62,34 @@ class ScaleOffset(Component):
     i_valid, sums : a group of PE sums
     o_valid, o    : its PE results of `result_shape`, which holds them all, the first one lowest
 
-    `scale`, `offset`: for each group a sequence of PE integers.
+    `name`: of the layer. `scale`, `offset`: for each group a sequence of PE integers, which are held in look-up tables or in
+    block RAM, where they cost less.
     """
 
     latency = 3
 
     def __init__(
-        self, sum_shape: Shape, result_shape: Shape, scale: Sequence[Sequence[int]], offset: Sequence[Sequence[int]]
+        self,
+        name: str,
+        sum_shape: Shape,
+        result_shape: Shape,
+        scale: Sequence[Sequence[int]],
+        offset: Sequence[Sequence[int]],
+        family: Family = SERIES_7,
     ) -> None:
-        self._scale, self._offset, self.result_shape = scale, offset, result_shape
+        self.result_shape = result_shape
+        self._scale_shape = shape_for(min(map(min, scale)), max(map(max, scale)))
+        self._offset_shape = shape_for(min(map(min, offset)), max(map(max, offset)))
         pe = len(scale[0])
+        self._layout = data.ArrayLayout(data.StructLayout({"scale": self._scale_shape, "offset": self._offset_shape}), pe)
+        self._rows = [
+            [{"scale": s, "offset": o} for s, o in zip(scales, offsets, strict=True)]
+            for scales, offsets in zip(scale, offset, strict=True)
+        ]
+        words = [self._layout.const(row).as_value().value for row in self._rows]
+        in_luts = weights_in_luts(family, len(words), self._layout.size)
+        self._rom = lut_rom(f"_scales_{name}", self._layout.size, words) if in_luts else None
+        self.parts = [self._rom] if isinstance(self._rom, LutRom) else []
         self.starts = [[0] * pe for _ in scale]
         super().__init__(
             {
@@ -80,21 +102,14 @@ class ScaleOffset(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        scale_shape = shape_for(min(map(min, self._scale)), max(map(max, self._scale)))
-        offset_shape = shape_for(min(map(min, self._offset)), max(map(max, self._offset)))
-        layout = data.ArrayLayout(data.StructLayout({"scale": scale_shape, "offset": offset_shape}), len(self.sums))
-        rows = [
-            [{"scale": s, "offset": o} for s, o in zip(scales, offsets, strict=True)]
-            for scales, offsets in zip(self._scale, self._offset, strict=True)
-        ]
-        constants = group_memory(m, "constants", layout, rows, self.i_valid)
+        constants = self._constants(m)
         results = []
         for index, (total, constant) in enumerate(zip(self.sums, constants, strict=True)):
             operand = Signal(total.shape(), name=f"operand{index}")
-            factor = Signal(scale_shape, name=f"factor{index}")
+            factor = Signal(self._scale_shape, name=f"factor{index}")
             product = Signal((total * constant.scale).shape(), name=f"product{index}")
-            offset1 = Signal(offset_shape, name=f"offset1_{index}")
-            offset2 = Signal(offset_shape, name=f"offset2_{index}")
+            offset1 = Signal(self._offset_shape, name=f"offset1_{index}")
+            offset2 = Signal(self._offset_shape, name=f"offset2_{index}")
             result = Signal(self.result_shape, name=f"result{index}")
             m.d.sync += [
                 operand.eq(total),
@@ -109,6 +124,12 @@ class ScaleOffset(Component):
         m.d.sync += [Cat(valid, self.o_valid).eq(Cat(self.i_valid, valid))]
         m.d.comb += self.o.eq(Cat(*results))
         return m
+
+    def _constants(self, m: Module) -> Any:
+        """Returns scale and offset of each output of the present group."""
+        if self._rom is None:
+            return group_memory(m, "constants", self._layout, self._rows, self.i_valid, {"ram_style": "block"})
+        return self._layout(read_rom(m, "constants", self._rom, group_address(m, len(self._rows), self.i_valid)))
 
 
 class Requantize(Component):
@@ -125,7 +146,7 @@ class Requantize(Component):
     def __init__(self, scaled: ScaleOffset, shift: int) -> None:
         assert scaled.result_shape.signed
         self._scaled, self._shift = scaled, shift
-        self.starts = scaled.starts
+        self.starts, self.parts = scaled.starts, scaled.parts
         self.latency = scaled.latency + 1
         sums = scaled.sums.shape()
         super().__init__({"i_valid": In(1), "sums": In(sums), "o_valid": Out(1), "o": Out(8 * sums.length)})

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Constants that change from group to group."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from amaranth.hdl import Module, Mux, ShapeLike, Signal, Value
@@ -10,12 +10,15 @@ from amaranth.lib.memory import Memory
 __all__ = ["group_address", "group_memory"]
 
 
-def group_memory(m: Module, name: str, shape: ShapeLike, rows: Sequence[object], advance: Value) -> Any:
+def group_memory(
+    m: Module, name: str, shape: ShapeLike, rows: Sequence[object], advance: Value, attrs: Mapping[str, str] | None = None
+) -> Any:
     """Returns the row of the present group, as read from a memory whose address runs ahead by its one cycle.
 
-    `rows`: one of `shape` for each group, in turn; `advance`: high in the last cycle of a group.
+    `rows`: one of `shape` for each group, in turn; `advance`: high in the last cycle of a group; `attrs`: of the memory, for
+    synthesis.
     """
-    memory = m.submodules[name] = Memory(shape=shape, depth=len(rows), init=rows)
+    memory = m.submodules[name] = Memory(shape=shape, depth=len(rows), init=rows, attrs=attrs)
     port = memory.read_port()
     m.d.comb += port.addr.eq(group_address(m, len(rows), advance))
     return port.data

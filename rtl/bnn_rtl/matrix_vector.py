@@ -95,7 +95,8 @@ class MatrixVectorUnit(Component):
     @property
     def parts(self) -> list[DotProduct | LutRom]:
         """The components of which the unit holds instances, and whose Verilog is emitted beside its own."""
-        return [self._dot, *(rom for rom in (self._lut_weights, self._starts) if isinstance(rom, LutRom))]
+        roms = (rom for rom in (self._lut_weights, self._starts) if isinstance(rom, LutRom))
+        return [self._dot, *roms, *self._finish.parts]
 
     @property
     def vectors_held(self) -> int:
