@@ -31,6 +31,7 @@ def test_powers_of_two_by_hand() -> None:
     assert powers([0.0, -0.0]) == [0, 0]
     assert powers([math.inf, -math.inf]) == [math.inf, -math.inf]
     assert powers([2.0**-126, 2.0**-126 * 1.5, 2.0**127, 1e-45, 2.0**-130]) == [2**-126, 2**-125, 2**127, 0, 0]
+    assert powers([2.0**-127, -(2.0**-127)]) == [2**-126, -(2**-126)]
     assert powers([2.0**127 * 1.5]) == [math.inf]  # 2**128, which float32 does not hold
 
 
