@@ -236,6 +236,7 @@ def test_train_export_and_infer_of_the_recipes_in_colour(name: str, tmp_path: Pa
     assert (trained["agreement"]["images"], trained["agreement"]["differing_decisions"]) == (7, 0)
     assert sorted(path.name for path in out.iterdir()) == [
         "best.safetensors",
+        "curves.png",
         "last.safetensors",
         "log.jsonl",
         "network.safetensors",
@@ -273,7 +274,7 @@ def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     _refused(2, r"mnist does not fit icebreaker even at one weight", "build", "--model", "mnist", "--board", "icebreaker")
     _refused(2, r"build/none is no build", "verify", "build/none")
     _refused(1, r"--images must be vectors, all or a number from 1 on, not 'some'", "verify", "build/none", "--images", "some")
-    _refused(1, rf"--model must be one of {', '.join(RECIPES)}, not 'vgg'$", "train", "--model", "vgg")
+    _refused(1, rf"--recipe must be one of {', '.join(RECIPES)}, not 'vgg'$", "train", "--model", "vgg")
     (tmp_path / "no.safetensors").write_bytes(b"\x80\x04\x95 a pickle")
     _refused(2, r"no\.safetensors is not a readable safetensors file", "build", "--model", "no.safetensors", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["no.safetensors"]
