@@ -19,7 +19,6 @@ from bnn_training.images import divided_images
 from bnn_training.inputs import to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
-from bnn_training.normalization import ShiftBatchNorm
 from bnn_training.recipes import Recipe, recipe_input
 from bnn_training.trainer import accuracy
 
@@ -205,17 +204,11 @@ def _fold_last(name: str, block: BinaryBlock, dtype: str, step: float) -> Scores
 
 def _line(name: str, block: BinaryBlock) -> tuple[np.ndarray, np.ndarray]:
     """Returns slope and intercept of a block's function of its sums: [outputs] float64 each."""
-    batch_norm = _batch_norm(block)
-    batch_norm.check(name)
-    slope = batch_norm.slope
-    if isinstance(block.normalize, ShiftBatchNorm):
-        slope = block.normalize.slope.detach().numpy().astype(np.float64)
-    biases, means, offsets = (values.astype(np.float64) for values in (_bias(block), batch_norm.mean, batch_norm.beta))
-    return slope, (biases - means) * slope + offsets
-
-
-def _bias(block: BinaryBlock) -> np.ndarray:
-    return block.product.bias.detach().numpy()
+    _batch_norm(block).check(name)
+    norm = block.normalize
+    values = (norm.slope, block.product.bias, norm.running_mean, norm.bias)
+    slope, bias, mean, offset = (value.detach().numpy().astype(np.float64) for value in values)
+    return slope, (bias - mean) * slope + offset
 
 
 def _batch_norm(block: BinaryBlock) -> BatchNorm:
