@@ -2,6 +2,7 @@
 """Training on made-up images: it learns, resumes with the same bits, and refuses what does not fit."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import load_checkpoint
+from bnn_training.checkpoint import load_network as checkpoint_network
 from bnn_training.export import export_checkpoint
 from bnn_training.network import BinaryNetwork
 from bnn_training.recipes import Recipe
@@ -37,6 +39,34 @@ CONV = Recipe(
     validation=30,
     seed=4,
 )
+# The shift-based system of the BNN paper, and BinaryConnect's stochastic one.
+SHIFTED = replace(
+    RECIPE,
+    name="shifted",
+    optimizer="shift_adamax",
+    learning_rate=2**-6,
+    schedule="halving",
+    halve_every=2,
+    activation="stochastic_sign",
+    shift_batch_norm=True,
+    batch_norm_momentum=0.125,
+)
+CONNECT = replace(
+    RECIPE,
+    name="connect",
+    topology="24-20",
+    optimizer="adamax",
+    schedule="exponential",
+    last_learning_rate=1e-4,
+    activation="relu",
+    input_dtype="uint8",
+    stochastic_weights=True,
+    test_weights="real",
+    input_dropout=0.2,
+    hidden_dropout=0.5,
+    balanced_validation=True,
+)
+WHITENED = replace(SHIFTED, name="whitened", dataset="colours", topology="6C3-MP2-12", preprocessing="gcn_zca", epochs=5)
 
 
 def stripes(images: int, seed: int) -> Split:
@@ -96,6 +126,44 @@ def test_training_learns(tmp_path: Path) -> None:
     assert best.best_validation == max(report.validation_accuracy or 0 for report in reports) > 0.6
     assert best.epoch == max(report.epoch for report in reports if report.validation_accuracy == best.best_validation)
     assert (best.input_shape, best.classes) == ((8, 8, 1), 3)
+
+
+@pytest.mark.parametrize("recipe", [SHIFTED, WHITENED], ids=lambda recipe: recipe.name)
+def test_the_shift_based_system_learns(recipe: Recipe, tmp_path: Path) -> None:
+    reports = run(tmp_path, replace(recipe, epochs=12, halve_every=4))
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert (reports[-1].validation_accuracy or 0) > 0.6
+
+
+def test_binary_connect_learns(tmp_path: Path) -> None:
+    """By its deterministic form: in networks as small as this one, chance in weights drowns what there is to learn."""
+    changes = {"stochastic_weights": False, "test_weights": "binary", "hidden_dropout": 0.0, "learning_rate": 2**-8}
+    reports = run(tmp_path, replace(CONNECT, topology="96-96", epochs=12, **changes))
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert (reports[-1].validation_accuracy or 0) > 0.6
+
+
+def test_the_learning_rate_of_an_epochs_last_step_is_reported(tmp_path: Path) -> None:
+    """Ten steps an epoch: a cosine falls in each, a halved one after two epochs, an exponential one after each."""
+    rates = [report.learning_rate for report in run(tmp_path / "a", replace(RECIPE, epochs=3))]
+    assert rates == pytest.approx([0.5e-3 * (1 + math.cos(math.pi * (epoch + 0.9) / 3)) for epoch in range(3)])
+    assert [report.learning_rate for report in run(tmp_path / "b", replace(SHIFTED, epochs=3))] == [2**-6, 2**-6, 2**-7]
+    rates = [report.learning_rate for report in run(tmp_path / "c", replace(CONNECT, epochs=2))]
+    assert rates == pytest.approx([1e-3, 1e-3 * 0.1**0.5])
+
+
+def test_validation_meets_the_real_weights_where_the_recipe_says_so(tmp_path: Path) -> None:
+    (*_, last) = run(tmp_path, replace(CONNECT, epochs=2))
+    network = checkpoint_network(load_checkpoint(tmp_path / "last.safetensors"))
+    held_out = np.sort(np.concatenate([np.flatnonzero(DATASET.train.labels == label)[-10:] for label in range(3)]))
+    pixels = torch.from_numpy(DATASET.train.images[held_out]).permute(0, 3, 1, 2).float()
+    truth = DATASET.train.labels[held_out]
+    shares = {}
+    for which in ("real", "binary"):
+        network.set_test_weights(which)  # type: ignore[arg-type]
+        with torch.no_grad():
+            shares[which] = float((network(pixels).argmax(1).numpy() == truth).mean())
+    assert last.validation_accuracy == shares["real"] != shares["binary"]
 
 
 def test_convolutions_learn(tmp_path: Path) -> None:
@@ -160,8 +228,9 @@ def test_steps_are_reported(tmp_path: Path) -> None:
     assert steps == [(epoch, step, 10) for epoch in (1, 2) for step in range(1, 11)]
 
 
-def test_the_same_seed_trains_the_same_bits(tmp_path: Path) -> None:
-    for place, recipe in (("a", RECIPE), ("b", RECIPE), ("c", replace(RECIPE, seed=5))):
+@pytest.mark.parametrize("first", [RECIPE, SHIFTED, CONNECT], ids=lambda recipe: recipe.name)
+def test_the_same_seed_trains_the_same_bits(first: Recipe, tmp_path: Path) -> None:
+    for place, recipe in (("a", first), ("b", first), ("c", replace(first, seed=5))):
         run(tmp_path / place, replace(recipe, epochs=2))
     a, b, c = (content(tmp_path / place / "last.safetensors") for place in "abc")
     assert a == b
@@ -174,7 +243,7 @@ class _StopError(Exception):
 
 @pytest.mark.parametrize("where", ["after an epoch", "within an epoch", "often"])
 @pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("recipe", [RECIPE, CONV], ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", [RECIPE, CONV, SHIFTED, CONNECT, WHITENED], ids=lambda recipe: recipe.name)
 def test_a_resumed_training_is_the_uninterrupted_one(where: str, bfloat16: bool, recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(recipe, bfloat16=bfloat16)
     whole = run(tmp_path / "whole", recipe)
@@ -214,6 +283,14 @@ def test_a_resumed_training_is_the_uninterrupted_one(where: str, bfloat16: bool,
         {"learning_rate": 2e-3},
         {"augmentation": AffineRange()},
         {"bfloat16": False},
+        {"optimizer": "adamax"},
+        {"schedule": "exponential"},
+        {"activation": "relu"},
+        {"shift_batch_norm": True},
+        {"hidden_dropout": 0.1},
+        {"stochastic_weights": True},
+        {"test_weights": "real"},
+        {"balanced_validation": True},
     ],
     ids=str,
 )
