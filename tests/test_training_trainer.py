@@ -344,12 +344,12 @@ def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(tmp_path: Path) -> 
 
 
 def test_batch_that_exceeds_the_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match=r"^batch must be at most the \d+ images that train, not 100,000$"):
+    with pytest.raises(ArtefactError, match=r"^batch must be at most the \d+ images that train, not 100,000; 30 are held out$"):
         train(replace(RECIPE, batch=100_000), DATASET, tmp_path)
 
 
 def test_more_images_held_out_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match=r"^batch must be at most the 0 images that train, not 20$"):
+    with pytest.raises(ArtefactError, match=r"^batch must be at most the 0 images that train, not 20; 230 are held out$"):
         train(replace(RECIPE, validation=300), DATASET, tmp_path)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, table
+from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, table
 from bnn_hw.datasets import Dataset, Split, is_own_dataset, load_dataset, load_own_dataset
 from bnn_hw.errors import ToolError, UsageError
 from bnn_hw.network import Network
@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["export", "train"]
 
 
-@click.command()
-@click.option("--recipe", "--model", "recipe_name", required=True, help="The recipe's name; a packaged network's is its own.")
-@click.option(
+_own_data_option: Final = click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
     envvar="BNN_HW_DATA",
@@ -42,12 +40,19 @@ __all__ = ["export", "train"]
     help="Folder of the data set's official files (without it, they are downloaded), or a data set of your own: a folder of "
     "train/<class>/ and test/<class>/ with images, or an .npz file.",
 )
-@click.option("--classes", default="", help="The classes of your own data set, in order: cat,dog,bird.")
+_classes_option: Final = click.option("--classes", default="", help="The classes of your own data set, in order: cat,dog,bird.")
+
+
+@click.command()
+@click.option("--recipe", "--model", "recipe_name", required=True, help="The recipe's name; a packaged network's is its own.")
+@_own_data_option
+@_classes_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and log; runs/<recipe> without it.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step, of all processes, instead of the recipe's.")
 @click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Instead of the recipe's first one.")
 @click.option("--width", type=click.FloatRange(min=0, min_open=True), help="A factor on the outputs of all hidden layers.")
+@click.option("--validation", type=click.IntRange(min=0), help="Images to hold out of those that train, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads of each process; without it, all there are.")
 @click.option("--device", "device_name", help="cpu, cuda or cuda:N; a GPU without it, if there is one.")
@@ -82,7 +87,9 @@ def train(
     require("torch")
     from bnn_training.distributed import process_group, rank
 
-    recipe, dataset = _recipe_and_data(recipe_name, width, changes, data, [name for name in classes.split(",") if name])
+    recipe = _recipe(recipe_name, width, changes)
+    dataset = _dataset(recipe.dataset, data, classes)
+    recipe = replace(recipe, dataset=dataset.name)
     folder = out if out is not None else Path("runs") / recipe.name
     _set_threads(threads)
     with process_group(os.environ, _device(device_name)) as device:
@@ -97,9 +104,10 @@ def train(
 @click.command()
 @click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The network file to write.")
-@data_option
+@_own_data_option
+@_classes_option
 @json_option
-def export(checkpoint: Path, out: Path, data: Path | None, as_json: bool) -> None:
+def export(checkpoint: Path, out: Path, data: Path | None, classes: str, as_json: bool) -> None:
     """Fold a checkpoint into a network file; with --data, measure it on the test set as well.
 
     \b
@@ -109,28 +117,27 @@ def export(checkpoint: Path, out: Path, data: Path | None, as_json: bool) -> Non
     from bnn_training.checkpoint import load_checkpoint
 
     recipe = load_checkpoint(checkpoint).recipe
-    test = load_dataset(recipe.dataset, data, cache_folder()).test if data is not None else None
-    _export(checkpoint, out, test, as_json)
+    _export(checkpoint, out, _dataset(recipe.dataset, data, classes).test if data is not None else None, as_json)
 
 
-def _recipe_and_data(
-    name: str, width: float | None, changes: dict[str, Any], data: Path | None, classes: list[str]
-) -> tuple["Recipe", Dataset]:
-    """Returns a recipe with the changes that options make, and the data set that it is for, or one's own."""
+def _recipe(name: str, width: float | None, changes: dict[str, Any]) -> "Recipe":
+    """Returns a recipe with the changes that options make."""
     from bnn_training.catalogue import RECIPES
     from bnn_training.topology import scaled_topology
 
     if name not in RECIPES:
         raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, not {name!r}")
     recipe = replace(RECIPES[name], **{field: value for field, value in changes.items() if value is not None})
-    if width is not None:
-        recipe = replace(recipe, topology=scaled_topology(recipe.topology, width))
+    return recipe if width is None else replace(recipe, topology=scaled_topology(recipe.topology, width))
+
+
+def _dataset(name: str, data: Path | None, classes: str) -> Dataset:
+    """Returns one's own data set if `data` is one, else that of the name."""
     if data is not None and is_own_dataset(data):
-        dataset = load_own_dataset(data, classes)
-        return replace(recipe, dataset=dataset.name), dataset
+        return load_own_dataset(data, [name for name in classes.split(",") if name])
     if classes:
         raise UsageError("--classes goes with a data set of your own, which --data must name")
-    return recipe, load_dataset(recipe.dataset, data, cache_folder())
+    return load_dataset(name, data, cache_folder())
 
 
 def _set_threads(threads: int | None) -> None:

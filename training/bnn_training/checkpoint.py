@@ -2,6 +2,7 @@
 """Checkpoints: safetensors with a JSON description; nothing is ever unpickled."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -118,7 +119,9 @@ def _check_fields(checkpoint: Checkpoint) -> None:
     check(augmentation, ("border",), lambda value: value in ("reflection", "zeros"))
     check(augmentation, ("rotation_degrees", "scale", "shear", "shift_pixels"), lambda value: type(value) in (int, float))
     numbers = ("learning_rate", "last_learning_rate", "batch_norm_epsilon", "batch_norm_momentum")
-    check(recipe, numbers, lambda value: type(value) in (int, float))
+    check(recipe, numbers, lambda value: type(value) in (int, float) and 0 <= value < math.inf)
+    if recipe.schedule == "halving":
+        check(recipe, ("halve_every",), _is_count)
     check(recipe, ("input_dropout", "hidden_dropout"), lambda value: type(value) in (int, float) and 0 <= value < 1)
     check(checkpoint, ("best_validation",), lambda value: type(value) in (int, float))
 

@@ -3,8 +3,11 @@
 
 import json
 from pathlib import Path
+from typing import Final
 
 __all__ = ["plot_curves"]
+
+_LEAST_ERROR: Final = 1e-3  # in percent, since a logarithmic axis has no 0
 
 
 def plot_curves(log: Path, picture: Path) -> None:
@@ -19,7 +22,7 @@ def plot_curves(log: Path, picture: Path) -> None:
     loss.set(xlabel="epoch", ylabel="squared hinge loss")
     for key, label in (("train_accuracy", "training"), ("validation_accuracy", "validation")):
         if epochs and epochs[0][key] is not None:
-            error.semilogy(numbers, [100 * (1 - epoch[key]) for epoch in epochs], label=label)
+            error.semilogy(numbers, [max(100 * (1 - epoch[key]), _LEAST_ERROR) for epoch in epochs], label=label)
     error.set(xlabel="epoch", ylabel="error (%)")
     error.legend()
     figure.savefig(picture, dpi=100)

@@ -87,18 +87,20 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     training = prepare(recipe, dataset, device or torch.device("cpu"), compiled=compiled)
     done, best = _resume(training, folder / LAST)
+    if rank() == 0:
+        _shorten_log(folder / LOG, done)
     barrier()  # so that nobody reads what the first one writes next
     for epoch in range(done, recipe.epochs):
         started = time.perf_counter()
         loss, train_accuracy, last_rate = _run_epoch(training, epoch, on_step)
-        held_out = accuracy(training.network, training.validation, training.input) if recipe.validation else None
+        held_out = accuracy(training.network, training.validation, training.input) if len(training.validation.labels) else None
         is_best = held_out is None or held_out >= best
         best = max(best, held_out or 0.0)
         report = EpochReport(epoch + 1, loss, train_accuracy, held_out, last_rate, time.perf_counter() - started)
         if rank() == 0:
-            _save(training, epoch + 1, best, folder, is_best)
             with (folder / LOG).open("a") as log:
                 log.write(json.dumps(vars(report)) + "\n")
+            _save(training, epoch + 1, best, folder, is_best)
             on_epoch(report, training.network)
     barrier()
     return folder / BEST
@@ -128,7 +130,8 @@ def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, compiled:
     """
     fit, validation, _ = divided_images(dataset, recipe, device)
     if len(fit.labels) < recipe.batch:
-        raise ArtefactError(f"batch must be at most the {len(fit.labels):,} images that train, not {recipe.batch:,}")
+        held_out = f"; {len(validation.labels):,} are held out" if recipe.validation else ""
+        raise ArtefactError(f"batch must be at most the {len(fit.labels):,} images that train, not {recipe.batch:,}{held_out}")
     if recipe.batch % processes():
         raise ArtefactError(f"batch must be a multiple of the {processes()} processes, not {recipe.batch:,}")
     torch.manual_seed(recipe.seed)
@@ -181,9 +184,10 @@ def _run_epoch(training: Training, epoch: int, on_step: Callable[[int, int, int]
 
 def _check_losses(losses: torch.Tensor, epoch: int) -> None:
     """Raises `ArtefactError` naming the first step whose loss, in any process, is not finite."""
-    bad = total((~losses.isfinite()).float())
+    losses = total(losses)
+    bad = ~losses.isfinite()
     if bad.any():
-        step = int(bad.argmax())
+        step = int(bad.float().argmax())
         raise ArtefactError(
             f"loss became {losses[step].item()} in epoch {epoch + 1}, step {step + 1}; "
             "the last good checkpoint is kept, try a lower learning rate"
@@ -217,6 +221,12 @@ def _save(training: Training, epoch: int, best: float, folder: Path, is_best: bo
         for key, value in values.items()
     }
     save_checkpoint(replace(checkpoint, tensors={**tensors, **state}), folder / LAST)
+
+
+def _shorten_log(path: Path, epochs: int) -> None:
+    """Leaves the lines of so many epochs in a log: a training that was killed may have logged one that it did not save."""
+    if path.exists():
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:epochs]))
 
 
 def _state_shapes(training: Training) -> dict[str, torch.Size]:
