@@ -70,6 +70,9 @@ def test_train_on_arrays(tmp_path: Path) -> None:
         picture.load()
         assert (picture.format, picture.size) == ("PNG", (900, 360))
     _check_events(out)
+    exported = json.loads(invoke("export", out / "best.safetensors", "--out", tmp_path / "n.safetensors", "--data", data, "--json"))
+    assert exported["agreement"] == printed["agreement"]
+    assert exported["network_sha256"] == printed["network_sha256"]
 
 
 def _check_events(out: Path) -> None:

@@ -222,6 +222,17 @@ def test_log_has_a_line_an_epoch(tmp_path: Path) -> None:
     assert lines == [vars(report) for report in reports]
 
 
+def test_an_epoch_that_was_logged_but_not_saved_stands_in_the_log_once(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    with pytest.raises(_StopError):
+        run(tmp_path / "parts", on_epoch=_stop)
+    log = tmp_path / "parts" / "log.jsonl"
+    log.write_text(log.read_text() + '{"epoch": 2, "loss": 0.5}\n')
+    run(tmp_path / "parts")
+    losses = [[json.loads(line)["loss"] for line in (tmp_path / place / "log.jsonl").open()] for place in ("whole", "parts")]
+    assert losses[0] == losses[1]
+
+
 def test_steps_are_reported(tmp_path: Path) -> None:
     steps: list[tuple[int, int, int]] = []
     run(tmp_path, replace(RECIPE, epochs=2), on_step=lambda *step: steps.append(step))
