@@ -23,7 +23,15 @@ from bnn_training.network import BinaryNetwork
 from bnn_training.optimizers import make_optimizer, set_learning_rate
 from bnn_training.recipes import Recipe, recipe_network
 
-RECIPE_NAMES = ("mnist-bnn-theano", "mnist-paper", "mnist-bnn-torch7", "mnist-binaryconnect", "mnist", "cifar10")
+RECIPE_NAMES = (
+    "mnist-bnn-theano",
+    "mnist-paper",
+    "mnist-bnn-torch7",
+    "mnist-bnn-torch7-fast",
+    "mnist-binaryconnect-det",
+    "mnist",
+    "cifar10",
+)
 SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "svhn": (32, 32, 3)}
 
 

@@ -26,11 +26,12 @@ class _Unwindowed(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: torch.Tensor, binary: torch.Tensor) -> torch.Tensor:
+        ctx.dtype = x.dtype  # type: ignore[attr-defined]
         return binary
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradient, None
+        return gradient.to(ctx.dtype), None  # type: ignore[attr-defined]
 
 
 def sign(x: torch.Tensor) -> torch.Tensor:
@@ -54,13 +55,20 @@ def stochastic_sign(x: torch.Tensor) -> torch.Tensor:
     return _Windowed.apply(x, _stochastic_sign(x))
 
 
-def binary_weights(weight: torch.Tensor, *, stochastic: bool = False) -> torch.Tensor:
-    """Returns weights binarized as by `sign`, or as by `stochastic_sign`, of the shape and dtype of `weight`.
+def binary_weights(weight: torch.Tensor, dtype: torch.dtype | None = None, *, stochastic: bool = False) -> torch.Tensor:
+    """Returns weights binarized as by `sign`, or as by `stochastic_sign`, of its shape, in `dtype` or its own.
 
     The gradient passes straight through: ``dL/dw = dL/dresult`` (Courbariaux et al. 2015, algorithm 1). In [-1, 1], where
     clipping keeps the weights, that is the gradient of `sign`.
     """
-    return _Unwindowed.apply(weight, _stochastic_sign(weight) if stochastic else _sign(weight))
+    dtype = dtype or weight.dtype
+    with torch.no_grad():
+        if stochastic:
+            binary = _stochastic_sign(weight).to(dtype)
+        else:  # in place, since new memory for a large matrix costs more than what is written into it
+            binary = weight.to(dtype, copy=True).add_(0)
+            torch.copysign(torch.ones((), dtype=dtype, device=weight.device), binary, out=binary)
+    return _Unwindowed.apply(weight, binary)
 
 
 @torch.no_grad()

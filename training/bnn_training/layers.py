@@ -48,10 +48,8 @@ class _BinaryWeights(nn.Module):
     def operands(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns `x` and the weights in the type to multiply in."""
         if self.training:
-            dtype = self.product_dtype
-            if self.stochastic:
-                return x.to(dtype), binary_weights(self.weight, stochastic=True).to(dtype)
-            return x.to(dtype), binary_weights(self.weight.to(dtype))  # in this order half the bytes, and the same signs
+            weight = binary_weights(self.weight, self.product_dtype, stochastic=self.stochastic)
+            return x.to(self.product_dtype), weight
         return x.float(), self.weight if self.test_weights == "real" else binary_weights(self.weight)
 
     @torch.no_grad()
