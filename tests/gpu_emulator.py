@@ -82,7 +82,7 @@ def _compiled(kernel: Kernel) -> ctypes._CFuncPtr:  # type: ignore[name-defined]
             for name, content in sources.items():
                 (Path(work) / name).write_bytes(content)
             defines = [f"-D{name}={value}" for name, value in kernel.defines]
-            command = [*cxx_compiler(), "-O2", "-std=c++17", "-w", "-shared", "-fPIC", "-o", "emulator.so", "emulator.cpp"]
+            command = [*cxx_compiler(), "-O2", "-std=c++17", "-w", "-Wno-psabi", "-shared", "-fPIC", "-o", "emulator.so", "emulator.cpp"]
             subprocess.run([*command, f'-DKERNEL_FILE="{kernel.name}.cu"', f"-DKERNEL={kernel.name}", *defines], cwd=work, check=True)
             (Path(work) / "emulator.so").rename(library)
     return ctypes.CDLL(str(library)).emulate

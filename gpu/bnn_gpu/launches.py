@@ -20,6 +20,7 @@ __all__ = [
     "align_launch",
     "argmax_launch",
     "constants_launch",
+    "matvec_launch",
     "multiply_launch",
     "pack_columns_launch",
     "pack_rows_launch",

@@ -12,13 +12,14 @@ struct Arguments {
   float threshold;
 };
 
+using Element = BNN_TYPE;
 constexpr int THREADS = 128;
 
 extern "C" __global__ void __launch_bounds__(THREADS) pack_columns(const __grid_constant__ Arguments p) {
   const int column = blockIdx.x * THREADS + threadIdx.x;
   if (column >= p.columns) return;
   for (int group = blockIdx.y; group < p.words / 4; group += gridDim.y) {
-    const BNN_TYPE* x = static_cast<const BNN_TYPE*>(p.x) + group * 128LL * p.x_stride + column;
+    const Element* x = static_cast<const Element*>(p.x) + group * 128LL * p.x_stride + column;
     const int count = min(128, max(0, p.elements - group * 128));
     unsigned words[4] = {};
 #pragma unroll

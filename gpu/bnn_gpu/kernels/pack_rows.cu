@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Packs rows: bit k of out[m] = x[m, k] >= threshold, bit 0 first, zeros to the end of the words. NaN is bit 0, as -1.
 //
-// Compiled with BNN_TYPE (float, signed char, unsigned char or short). A warp packs 1024 elements of a row; each load of a warp is a word.
+// Compiled with BNN_TYPE (float, signed char or unsigned char). A warp packs 1024 elements of a row; each load of a warp is a word.
 #include "primitives.cuh"
 
 struct Arguments {
@@ -13,6 +13,7 @@ struct Arguments {
   float threshold;
 };
 
+using Element = BNN_TYPE;
 constexpr int THREADS = 256, UNROLLED = 8;
 
 extern "C" __global__ void __launch_bounds__(THREADS) pack_rows(const __grid_constant__ Arguments p) {
@@ -20,14 +21,14 @@ extern "C" __global__ void __launch_bounds__(THREADS) pack_rows(const __grid_con
   const long long warp = ((long long)blockIdx.x * THREADS + threadIdx.x) / 32, row = warp / groups;
   const int first_word = int(warp % groups) * 32;
   if (row >= p.rows) return;
-  const BNN_TYPE* x = static_cast<const BNN_TYPE*>(p.x) + row * p.x_stride;
+  const Element* x = static_cast<const Element*>(p.x) + row * p.x_stride;
   unsigned mine = 0;
   for (int word = 0; word < 32 && first_word + word < p.words; word += UNROLLED) {
-    BNN_TYPE values[UNROLLED];
+    Element values[UNROLLED];
 #pragma unroll
     for (int i = 0; i < UNROLLED; ++i) {
       const long long k = (first_word + word + i) * 32LL + lane;
-      values[i] = k < p.elements ? x[k] : BNN_TYPE(0);
+      values[i] = k < p.elements ? x[k] : Element(0);
     }
 #pragma unroll
     for (int i = 0; i < UNROLLED; ++i) {
