@@ -70,7 +70,11 @@ class EmulatedDevice:
 
 @cache
 def _compiled(kernel: Kernel) -> ctypes._CFuncPtr:  # type: ignore[name-defined]
-    """Returns the emulation of a kernel, from a folder of the system's where all test processes find what one has compiled."""
+    return ctypes.CDLL(str(emulated_library(kernel))).emulate
+
+
+def emulated_library(kernel: Kernel) -> Path:
+    """Returns a kernel's emulation, in a folder of the system's where all test processes find what one has compiled."""
     sources = {path.name: path.read_bytes() for path in [*KERNELS.glob("*.cuh"), *_EMULATOR.iterdir()] if path.is_file()}
     sources[f"{kernel.name}.cu"] = kernel_source(kernel.name).encode()
     digest = hashlib.sha256(repr((sorted(sources.items()), kernel)).encode()).hexdigest()[:24]
@@ -82,7 +86,20 @@ def _compiled(kernel: Kernel) -> ctypes._CFuncPtr:  # type: ignore[name-defined]
             for name, content in sources.items():
                 (Path(work) / name).write_bytes(content)
             defines = [f"-D{name}={value}" for name, value in kernel.defines]
-            command = [*cxx_compiler(), "-O2", "-std=c++17", "-w", "-Wno-psabi", "-shared", "-fPIC", "-o", "emulator.so", "emulator.cpp"]
-            subprocess.run([*command, f'-DKERNEL_FILE="{kernel.name}.cu"', f"-DKERNEL={kernel.name}", *defines], cwd=work, check=True)
+            command = [
+                *cxx_compiler(),
+                "-O2",
+                "-std=c++17",
+                "-w",
+                "-Wno-psabi",
+                "-shared",
+                "-fPIC",
+                "-o",
+                "emulator.so",
+                "emulator.cpp",
+            ]
+            subprocess.run(
+                [*command, f'-DKERNEL_FILE="{kernel.name}.cu"', f"-DKERNEL={kernel.name}", *defines], cwd=work, check=True
+            )
             (Path(work) / "emulator.so").rename(library)
-    return ctypes.CDLL(str(library)).emulate
+    return library

@@ -64,7 +64,9 @@ def take_array(value: object, name: str) -> DeviceArray:
         return _checked(value, name)
     device = getattr(value, "__dlpack_device__", None)
     if device is not None and int(device()[0]) not in _CUDA_DEVICES:
-        raise ArtefactError(f"{name} must be in the memory of a CUDA device, not of the CPU; move it there, as with .cuda() in torch")
+        raise ArtefactError(
+            f"{name} must be in the memory of a CUDA device, not of the CPU; move it there, as with .cuda() in torch"
+        )
     if getattr(value, "requires_grad", False):
         value = value.detach()  # type: ignore[attr-defined]
     try:
@@ -121,7 +123,9 @@ def _from_strides(
     if strides is not None and prod(shape):
         wrong = [axis for axis in range(len(shape)) if shape[axis] > 1 and strides[axis] != expected[axis]]
         if any(wrong) or (wrong and (strides[0] < expected[0] or strides[0] % dtype.itemsize)):
-            raise ArtefactError(f"{name} must have its rows' elements one after the other, not strides of {strides}; make it contiguous")
+            raise ArtefactError(
+                f"{name} must have its rows' elements one after the other, not strides of {strides}; make it contiguous"
+            )
         row_stride = strides[0] // dtype.itemsize if wrong else 0
     return _checked(DeviceArray(address, shape, dtype, owner, row_stride), name)
 
@@ -130,5 +134,7 @@ def _checked(array: DeviceArray, name: str) -> DeviceArray:
     if array.size > MAX_ELEMENTS:
         raise ArtefactError(f"{name} must have {MAX_ELEMENTS:,} elements at the most, not {array.size:,}; split it")
     if array.address % array.dtype.itemsize:
-        raise ArtefactError(f"{name} must be aligned to its elements of {array.dtype.itemsize} bytes, not at address {array.address:#x}")
+        raise ArtefactError(
+            f"{name} must be aligned to its elements of {array.dtype.itemsize} bytes, not at address {array.address:#x}"
+        )
     return array

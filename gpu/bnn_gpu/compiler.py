@@ -12,7 +12,17 @@ from typing import Final
 from bnn_gpu.launches import Kernel
 from bnn_hw.errors import ToolError
 
-__all__ = ["INSTALL", "KERNELS", "TARGETS", "CompiledKernel", "compile_kernel", "cubin", "kernel_source", "supported_targets", "target_of"]
+__all__ = [
+    "INSTALL",
+    "KERNELS",
+    "TARGETS",
+    "CompiledKernel",
+    "compile_kernel",
+    "cubin",
+    "kernel_source",
+    "supported_targets",
+    "target_of",
+]
 
 KERNELS: Final = Path(__file__).parent / "kernels"
 TARGETS: Final = ("sm_75", "sm_80", "sm_86", "sm_89", "sm_90a", "sm_100", "sm_120")  # those that the tests compile for

@@ -2,10 +2,12 @@
 """A GPU: its memory, its kernels, launches, graphs and timers, by the CUDA driver. Needs a driver only once it is opened."""
 
 import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,6 +17,10 @@ from bnn_gpu.launches import Kernel, Launch
 from bnn_hw.errors import ToolError
 
 __all__ = ["Device", "device_of", "open_device"]
+
+_UINT8: Final = 0  # CU_TENSOR_MAP_DATA_TYPE_UINT8
+_SWIZZLE_128B: Final = 3  # CU_TENSOR_MAP_SWIZZLE_128B
+_L2_256B: Final = 3  # CU_TENSOR_MAP_L2_PROMOTION_L2_256B
 
 
 @dataclass(eq=False)
@@ -70,23 +76,16 @@ class Device:
 
     def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
         """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128x128, with the 128-byte swizzle and zeros outside."""
-        driver = self._driver()
-        tensor_map = _ask(
-            driver.cuTensorMapEncodeTiled(
-                driver.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_UINT8,
-                2,
-                address,
-                [driver.cuuint64_t(row_bytes), driver.cuuint64_t(rows)],
-                [driver.cuuint64_t(stride_bytes)],
-                [driver.cuuint32_t(128), driver.cuuint32_t(128)],
-                [driver.cuuint32_t(1), driver.cuuint32_t(1)],
-                driver.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE,
-                driver.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
-                driver.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                driver.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
-            )
+        self._driver()
+        storage = ctypes.create_string_buffer(128 + 63)
+        place = -(-ctypes.addressof(storage) // 64) * 64
+        longs, ints = ctypes.c_uint64 * 2, ctypes.c_uint32 * 2
+        error = _encode_tiled()(
+            place, _UINT8, 2, address, longs(row_bytes, rows), longs(stride_bytes), ints(128, 128), ints(1, 1), 0, _SWIZZLE_128B, _L2_256B, 0
         )
-        return ctypes.string_at(int(tensor_map.getPtr()), 128)
+        if error:
+            raise ToolError(f"the CUDA driver makes no tensor map of {rows} rows of {row_bytes} bytes at {address:#x}: error {error}")
+        return ctypes.string_at(place, 128)
 
     def launch(self, launch: Launch, stream: int = 0) -> None:
         """Starts a kernel on a stream."""
@@ -219,6 +218,15 @@ def device_of(array: DeviceArray, name: str) -> int:
     if error != driver.CUresult.CUDA_SUCCESS:
         raise ToolError(f"{name} lies at {array.address:#x}, which is no GPU's memory: {error.name}")
     return int(index)
+
+
+@cache
+def _encode_tiled() -> Any:
+    """Returns the driver's cuTensorMapEncodeTiled: it wants maps at multiples of 64 bytes, and cuda.bindings has them anywhere."""
+    function = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1").cuTensorMapEncodeTiled
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    function.argtypes = [pointer, number, ctypes.c_uint32, ctypes.c_uint64, pointer, pointer, pointer, pointer, *[number] * 4]
+    return function
 
 
 def _driver() -> ModuleType:

@@ -144,7 +144,14 @@ class Inference:
                 raise ArtefactError("images must lie one after the other; make them contiguous")
             stride = images.stride if layout.pixels == 1 else layout.channels
             launch = align_launch(
-                images.address, stride, rows, layout.channels, _words(layout), self._input.array.address, layout.row_words, layout.pixels
+                images.address,
+                stride,
+                rows,
+                layout.channels,
+                _words(layout),
+                self._input.array.address,
+                layout.row_words,
+                layout.pixels,
             )
             return self._input, [launch]
         if images.row_stride and layout.pixels > 1:
@@ -173,7 +180,9 @@ class Inference:
             case Dense() | Conv() | Scores():
                 places = step.output.size // len(layer.weights)
                 if self.images * places > _MAX_ROWS:
-                    raise ArtefactError(f"layer {layer.name}: images must be {_MAX_ROWS // places:,} at a time at the most, not {self.images:,}")
+                    raise ArtefactError(
+                        f"layer {layer.name}: images must be {_MAX_ROWS // places:,} at a time at the most, not {self.images:,}"
+                    )
                 self._weights[layer.name] = self._upload(layer, step, signal)
             case _:
                 raise ArtefactError(f"layer {layer.name}: bnn_gpu has no kernel for layers of type {type(layer).__name__}")
@@ -301,7 +310,9 @@ def _input_form(network: Network, dtype: str) -> tuple[Product, int, float]:
         case "int8", "uint8":
             return Product.U8, 128, 0  # pixels are multiplied as they are; the constants know of the 128
     pixels = network.input.pixel_threshold is not None
-    wanted = {"bit": "bool, or uint8 pixels" if pixels else "bool", "int8": "int8, or uint8 pixels"}.get(network.input.dtype, "uint8")
+    wanted = {"bit": "bool, or uint8 pixels" if pixels else "bool", "int8": "int8, or uint8 pixels"}.get(
+        network.input.dtype, "uint8"
+    )
     raise ArtefactError(f"images must be {wanted} for {network.name}, not {dtype}")
 
 

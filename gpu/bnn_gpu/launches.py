@@ -109,7 +109,14 @@ class Multiplication:
 
 
 def multiply_launch(
-    maps: MapMaker, target: str, method: Method, product: Product, output: Output, task: Multiplication, *, cluster: int | None = None
+    maps: MapMaker,
+    target: str,
+    method: Method,
+    product: Product,
+    output: Output,
+    task: Multiplication,
+    *,
+    cluster: int | None = None,
 ) -> Launch:
     """Returns the launch of a product by a method that the target has; few dense rows go to `matvec`, without tensor cores.
 
@@ -151,7 +158,16 @@ def matvec_launch(product: Product, output: Output, task: Multiplication) -> Lau
 
 
 def pack_rows_launch(
-    x: int, x_stride: int, ctype: str, threshold: float, rows: int, elements: int, words: int, out: int, out_stride: int, pixels: int = 1
+    x: int,
+    x_stride: int,
+    ctype: str,
+    threshold: float,
+    rows: int,
+    elements: int,
+    words: int,
+    out: int,
+    out_stride: int,
+    pixels: int = 1,
 ) -> Launch:
     """Returns the launch that packs `rows` of `elements`, `pixels` of them a row of out; `ctype` is the elements' type in C."""
     names = "x out x_stride out_stride rows elements words pixels threshold"
