@@ -81,10 +81,23 @@ class Device:
         place = -(-ctypes.addressof(storage) // 64) * 64
         longs, ints = ctypes.c_uint64 * 2, ctypes.c_uint32 * 2
         error = _encode_tiled()(
-            place, _UINT8, 2, address, longs(row_bytes, rows), longs(stride_bytes), ints(128, 128), ints(1, 1), 0, _SWIZZLE_128B, _L2_256B, 0
+            place,
+            _UINT8,
+            2,
+            address,
+            longs(row_bytes, rows),
+            longs(stride_bytes),
+            ints(128, 128),
+            ints(1, 1),
+            0,
+            _SWIZZLE_128B,
+            _L2_256B,
+            0,
         )
         if error:
-            raise ToolError(f"the CUDA driver makes no tensor map of {rows} rows of {row_bytes} bytes at {address:#x}: error {error}")
+            raise ToolError(
+                f"the CUDA driver makes no tensor map of {rows} rows of {row_bytes} bytes at {address:#x}: error {error}"
+            )
         return ctypes.string_at(place, 128)
 
     def launch(self, launch: Launch, stream: int = 0) -> None:

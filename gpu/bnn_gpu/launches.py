@@ -20,6 +20,7 @@ __all__ = [
     "align_launch",
     "argmax_launch",
     "constants_launch",
+    "issue_rate_launch",
     "matvec_launch",
     "multiply_launch",
     "pack_columns_launch",
@@ -234,6 +235,12 @@ def plain_launch(name: str, a: int, b: int, out: int, rows: int, columns: int, i
     """Returns the launch of one of the paper's own kernels, `float_gemm` or `xnor_gemm_u32`."""
     names = "a b out rows columns inner" if name == "float_gemm" else "a b out rows columns words inner"
     return Launch(Kernel(name), (-(-columns // 16), -(-rows // 16), 1), (16, 16, 1), _arguments(names, locals()))
+
+
+def issue_rate_launch(product: Product, cycles: int, sink: int, rounds: int, blocks: int) -> Launch:
+    """Returns the launch that measures how fast wgmma issues, one block a multiprocessor."""
+    kernel = Kernel("issue_rate", (("BNN_PRODUCT", str(int(product))),))
+    return Launch(kernel, (blocks, 1, 1), (256, 1, 1), _arguments("cycles sink rounds", locals()), 3 * 128 * 128)
 
 
 def _defines(**values: int) -> tuple[tuple[str, str], ...]:
