@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bnn_hw.cli.show import console, data_option, json_option, print_json
+from bnn_hw.cli.show import console, json_option, print_json
 from bnn_hw.datasets import load_mnist
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ def bench() -> None:
     "--out", type=click.Path(path_type=Path), default=Path("build/gpu-benchmark"), show_default=True, help="For the results."
 )
 @click.option("--overlap/--no-overlap", default=True, help="Let kernels start before the one before is done, on Hopper and later.")
-@data_option
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder of MNIST's official files, whose test images the paper's network then takes instead of random ones.",
+)
 @json_option
 def gpu(quick: bool, out: Path, overlap: bool, data: Path | None, as_json: bool) -> None:
     """Binary products and networks on the GPU at hand, beside the BNN paper's kernels and cuBLAS.
-
-    With --data the paper's network runs on MNIST's 10,000 test images instead of on random ones; its weights are random.
 
     \b
     bnn_hw bench gpu --quick

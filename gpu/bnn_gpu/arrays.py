@@ -118,9 +118,10 @@ def _from_dlpack(value: object, name: str) -> DeviceArray:
 def _from_strides(
     owner: object, name: str, address: int, shape: tuple[int, ...], dtype: np.dtype, strides: tuple[int, ...] | None
 ) -> DeviceArray:
-    expected = [dtype.itemsize * prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    itemsize = int(dtype.itemsize)
+    expected = [itemsize * int(prod(shape[axis + 1 :])) for axis in range(len(shape))]
     row_stride = 0
-    if strides is not None and prod(shape):
+    if strides is not None and 0 not in shape:
         wrong = [axis for axis in range(len(shape)) if shape[axis] > 1 and strides[axis] != expected[axis]]
         if any(wrong) or (wrong and (strides[0] < expected[0] or strides[0] % dtype.itemsize)):
             raise ArtefactError(

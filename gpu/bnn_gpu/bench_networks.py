@@ -28,7 +28,7 @@ _CHECKED: Final = 2048  # images of a batch that golden computes; the rest repea
 
 
 def paper_network(seed: int, hidden: int = 4096) -> Network:
-    """Returns the paper's MNIST network on uint8 pixels with random weights, and thresholds where neurons fire about half the time."""
+    """Returns the paper's MNIST network on uint8 pixels: random weights, and thresholds where neurons fire about half the time."""
     rng = np.random.default_rng(seed)
     layers: list[Dense | Scores] = []
     inputs = 784
@@ -101,8 +101,8 @@ def _transfers(bench: Bench, network: Network, images: np.ndarray, wanted: np.nd
     import torch
 
     host = torch.from_numpy(images).pin_memory()
-    on_device = torch.empty_like(host, device="cuda")
-    result = torch.empty(len(images), dtype=torch.int32, pin_memory=True)
+    on_device = torch.empty_like(host, device=bench.torch_device)
+    result = torch.empty(len(images), dtype=torch.int32).pin_memory()
     inference = Inference(network, len(images), images.dtype.name, bench.device)
     classes = as_tensor(inference.classes)
     placed = as_array(on_device)
@@ -128,12 +128,12 @@ class _Floats:
     def __init__(self, bench: Bench, network: Network, images: np.ndarray) -> None:
         import torch
 
-        self.device, self.layers = bench.device, list[_Layer]()
-        self.input = torch.from_numpy(images).cuda().float()
+        self.device, self.layers, where = bench.device, list[_Layer](), bench.torch_device
+        self.input = torch.from_numpy(images).to(where).float()
         for step in network.steps():
             layer = step.layer
             assert isinstance(layer, Dense | Scores)
-            signs = torch.from_numpy(np.where(layer.weights, np.float32(1), np.float32(-1))).cuda()
+            signs = torch.from_numpy(np.where(layer.weights, np.float32(1), np.float32(-1))).to(where)
             words = self.device.allocate((len(signs), Layout(1, signs.shape[1], 1).row_words), "<u4")
             self.device.launch(pack_rows_into(as_array(signs), "float", 0.0, words))
             self.device.synchronize()
@@ -141,10 +141,10 @@ class _Floats:
             if isinstance(layer, Dense):
                 sums = layer_sums(layer, step.input)
                 reached = sums.low + sums.unit * (layer.thresholds.astype(np.int64) - sums.always)
-                least = torch.from_numpy(reached.astype(np.float32)).cuda()
+                least = torch.from_numpy(reached.astype(np.float32)).to(where)
             self.layers.append(_Layer(signs.t().contiguous(), Packed(words, signs.shape[1]), least))
         widest = max(layer.weights.shape[1] for layer in self.layers)
-        self.out = torch.empty(len(images) * widest, device="cuda")
+        self.out = torch.empty(len(images) * widest, device=where)
         self.bits = self.device.allocate((len(images), Layout(1, widest, 1).row_words), "<u4")
 
     def run(self, multiply: Callable[["torch.Tensor", _Layer], "torch.Tensor"]) -> "torch.Tensor":

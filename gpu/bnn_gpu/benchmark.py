@@ -81,10 +81,12 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
     """Returns the tables: each section's rows with time, spread, rate, and how many times as fast as fp32 and the baseline."""
     peak = next((row.tops for row in rows if row.section == "peak" and row.tops), None)
     lines = [
-        f"{facts['device']}, {facts['date']}; SM clock, memory clock, power, temperature, driver under load: {facts['clocks_loaded']}",
+        f"{facts['device']}, {facts['date']}; under load, SM and memory clock, power, °C, driver: {facts['clocks_loaded']}",
         "",
     ]
-    lines += ["| what | timed | size | result | median µs | least to greatest | TOPS | of b1 peak | × baseline | × cuBLAS fp32 |"]
+    lines += [
+        "| what | timed | size | result | median µs | least to greatest | TOPS | of b1 peak | times baseline | times cuBLAS fp32 |"
+    ]
     lines += ["|---|---|---|---|---|---|---|---|---|---|"]
     for row in rows:
         references = [
@@ -134,8 +136,8 @@ def _plot(rows: list[Row], path: Path, device: str) -> None:
             left.plot(*zip(*points, strict=True), marker="o", label=f"{name}, {timed}")
     left.set(xscale="log", yscale="log", xlabel="size of a square product", ylabel="TOPS", title=device)
     batches = [row for row in rows if row.section == "batches" and row.timing and row.timed.startswith("resident")]
-    points = sorted((int(row.size.split()[0].replace(",", "")), row.timing) for row in batches if row.timing)
-    right.plot([batch for batch, _ in points], [1e6 * batch / timing.median_us for batch, timing in points], marker="o")
+    times = sorted((int(row.size.split()[0].replace(",", "")), row.timing.median_us) for row in batches if row.timing)
+    right.plot([batch for batch, _ in times], [1e6 * batch / median_us for batch, median_us in times], marker="o")
     right.set(
         xscale="log", yscale="log", xlabel="images at a time", ylabel="images a second", title="784-4096-4096-4096-10, resident"
     )

@@ -21,7 +21,7 @@ _CTYPES: Final = {"float32": "float", "int8": "signed char", "uint8": "unsigned 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Rows of bits in GPU memory: `words` [rows, row words] uint32, bit 0 first, zeros to the end of a row (a multiple of 16 bytes)."""
+    """Rows of bits in GPU memory: `words` [rows, row words] uint32, bit 0 first, zeros to a row's end, a multiple of 4 words."""
 
     words: DeviceArray
     bits: int

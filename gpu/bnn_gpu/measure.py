@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measuring: rows of a benchmark, times between events, and the tensor cores' own rate. Needs torch, for cuBLAS and for references."""
+"""Measuring: rows of a benchmark, times between events, and the tensor cores' own rate. References and cuBLAS come from torch."""
 
 import statistics
 import subprocess
@@ -23,6 +23,7 @@ __all__ = ["PRODUCT_OPERATIONS", "Bench", "Row", "Timing", "as_array", "as_tenso
 PRODUCT_OPERATIONS: Final = 2 * 64 * 256 * 256  # of a wgmma m64n256k256 on bits; an int8 one of k32 has an eighth
 _TARGET_MS: Final = 20.0  # of a sample
 _SAMPLES: Final = 9
+_ROUNDS: Final = 2000  # of the measurement of wgmma's rate
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table. `operations` of one execution, two a multiply-accumulate; `result` says how it compares with the reference."""
+    """A line of the table: `operations` of one execution, two a multiply-accumulate; `result`: what the reference says."""
 
     section: str
     name: str
@@ -60,6 +61,7 @@ class Bench:
     quick: bool
     on_row: Callable[[Row], None]
     rows: list[Row] = field(default_factory=list)
+    torch_device: str = "cuda"
 
     def add(
         self,
@@ -73,20 +75,18 @@ class Bench:
         *,
         wall: bool = False,
     ) -> None:
-        """Executes once, checks the result, then times; what fails becomes a row that says so.
+        """Executes once and checks the result, times, and checks again; what fails becomes a row that says so.
 
-        `work`: launches, timed many to a CUDA graph so that the host does not count, or a call that enqueues on the default stream; with
-        `wall` a call that is timed by the clock, from call to return.
+        `work`: launches, timed many to a CUDA graph so that the host does not count, or a call that enqueues on the default
+        stream; with `wall` a call that is timed by the clock, from call to return.
         """
         try:
-            if callable(work):
-                work()
-            else:
-                for launch in work:
-                    self.device.launch(launch)
+            self._execute(work)
             self.device.synchronize()
             result = check()
             timing = self._timing(work, wall)
+            after = check()
+            result = result if after == result else f"{result}; after the timing {after}"
         except (
             BnnHwError,
             RuntimeError,
@@ -104,6 +104,13 @@ class Bench:
         """Returns the run for machines: facts and rows."""
         return {**facts, "rows": [{**asdict(row), "tops": row.tops} for row in self.rows]}
 
+    def _execute(self, work: Callable[[], object] | Sequence[Launch]) -> None:
+        if callable(work):
+            work()
+        else:
+            for launch in work:
+                self.device.launch(launch)
+
     def _timing(self, work: Callable[[], object] | Sequence[Launch], wall: bool) -> Timing:
         replay, count = self._repeated(work, wall)
         for _ in range(2):
@@ -113,7 +120,10 @@ class Bench:
 
     def _repeated(self, work: Callable[[], object] | Sequence[Launch], wall: bool) -> tuple[Callable[[], None], int]:
         """Returns a call that enqueues `work` so often that it takes some milliseconds, and how often."""
-        once: Callable[[], object] = work if callable(work) else lambda: [self.device.launch(launch) for launch in work]
+
+        def once() -> None:
+            self._execute(work)
+
         self._sample(once, wall)
         count = int(min(1000, max(1, _TARGET_MS / max(self._sample(once, wall), 1e-3))))
         if not callable(work):
@@ -121,7 +131,7 @@ class Bench:
             return lambda: self.device.replay(graph), count
         return lambda: _times(once, count), count
 
-    def _sample(self, work: Callable[[], object], wall: bool) -> float:
+    def _sample(self, work: Callable[[], None], wall: bool) -> float:
         if not wall:
             return self.device.elapsed_ms(work)
         from time import perf_counter
@@ -132,8 +142,7 @@ class Bench:
 
     def issue_rate(self, product: Product) -> None:
         """Adds the rate at which wgmma issues, with nothing to load: the peak that other rows are a fraction of."""
-        rounds = 2000
-        blocks = self.device.multiprocessors
+        rounds, blocks = _ROUNDS, self.device.multiprocessors
         cycles = self.device.allocate((blocks,), "<i8", zero=True)
         sink = self.device.allocate((blocks * 256,), "<i4")
         launch = issue_rate_launch(product, cycles.address, sink.address, rounds, blocks)

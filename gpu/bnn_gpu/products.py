@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which instruction multiplies on which GPU, and what the kernels' constants are for it.
 
-Inputs are ``x = a``, ``a - 128`` or, for bits, ``2a - 1``; outside of an image a is 0 and x is the padding's value v. With weights w
-of +1 and -1 (and as bits b), a neuron's sum over a window is, exactly, ::
+Inputs are ``x = a``, ``a - 128`` or, for bits, ``2a - 1``; outside of an image a is 0 and x is the padding's value v. With weights
+w of +1 and -1 (as bits b), a neuron's sum over a window is, exactly, ::
 
     sum = scale * value - base,   base = origin * sum(w inside) - v * sum(w outside)
 
 where for bits ``scale = 2``, ``origin = 1`` and ``value = sum(w * a) = 2 popc(a & b) - popc(a) = popc(b) - popc(a ^ b)``, and for
-integers ``scale = 1``, ``origin = 0`` or 128 and ``value = sum(w * a)``. So all three paddings, and pixels that become ``int8`` less
-128, differ in constants only, one row of them for each set of window pixels that lie inside.
+integers ``scale = 1``, ``origin = 0`` or 128 and ``value = sum(w * a)``. So all three paddings, and pixels that become ``int8``
+less 128, differ in constants only, one row of them for each set of window pixels that lie inside.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The binary linear layer as an operator of PyTorch, so that a trained model can run its evaluation on the kernels.
 
-``torch.ops.bnn_gpu.binary_linear(x, weight)`` is ``sign(x) @ sign(weight).T`` with ``sign(0) = +1``: packed and multiplied as bits on
-a GPU, in float32 elsewhere, with the same result. In a model of `bnn_training`, for a layer whose inputs are signs already::
+``torch.ops.bnn_gpu.binary_linear(x, weight)`` is ``sign(x) @ sign(weight).T`` with ``sign(0) = +1``: packed and multiplied as bits
+on a GPU, in float32 elsewhere, with the same result. In a model of `bnn_training`, for a layer whose inputs are signs already::
 
     layer.products = lambda x: binary_linear(x, layer.weight)
 
