@@ -38,7 +38,7 @@ def main() -> None:
         assert np.array_equal(device.download(bnn_gpu.classify(network, placed)), golden.classify(network, images))
     assert device.elapsed_ms(lambda: device.replay(next(iter(inference._graphs.values())))) == 1
     nowhere = bnn_gpu.DeviceArray(4096, (1, 784), np.dtype(np.uint8), None)
-    with pytest.raises(ToolError, match="^images lies at 0x1000, which is no GPU's memory: "):
+    with pytest.raises(ToolError, match=r"^images lies at 0x1000, which is no GPU's memory: "):
         bnn_gpu.infer(network, nowhere)
     print("equal")
 

@@ -2,7 +2,6 @@
 """Kernels to cubins by NVRTC, at run time, kept on disk by content: no nvcc, no driver and no GPU are needed."""
 
 import hashlib
-import os
 import tempfile
 from functools import cache
 from io import StringIO
@@ -76,7 +75,8 @@ def compile_kernel(kernel: Kernel, target: str) -> CompiledKernel:
     try:
         code = Program(kernel_source(kernel.name), "c++", options).compile("cubin", logs=log).code
     except Exception as error:  # of NVRTC, missing or unhappy: cuda.core has no common class
-        raise ToolError(f"NVRTC does not compile {kernel.name} for {target}: {str(error).strip()}; {INSTALL}") from error
+        reason = " ".join(str(error).split())
+        raise ToolError(f"NVRTC does not compile {kernel.name} for {target}: {reason}; {INSTALL}") from error
     compiled = CompiledKernel(code)
     compiled.log = log.getvalue()
     return compiled
@@ -128,5 +128,5 @@ def _compiler_version() -> str:
         try:
             found.append(f"{package} {version(package)}")
         except PackageNotFoundError:
-            found.append(f"{package} {os.environ.get('CUDA_PATH', '')}")
+            found.append(f"{package} of unknown version")
     return ", ".join(found)
