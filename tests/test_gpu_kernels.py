@@ -29,6 +29,7 @@ def sm90(product: Product, output: Output, cluster: int) -> Kernel:
     return kernel("gemm_sm90", PRODUCT=product, OUTPUT=output, CLUSTER=cluster)
 
 
+SHARED_BYTES = {"sm_75": 64, "sm_80": 163, "sm_86": 99, "sm_89": 99, "sm_90a": 227, "sm_100": 227, "sm_120": 99}  # KB of a block
 CASES = [  # kernel, target, instruction
     (gemm(Product.XOR, stages=2), "sm_75", r"BMMA\.88128\.XOR\.POPC"),
     (gemm(Product.AND), "sm_80", r"BMMA\.168256\.AND\.POPC"),
@@ -80,6 +81,10 @@ def test_every_kernel_has_a_case() -> None:
 def test_compiles(compiled: Kernel, target: str, instruction: str, tmp_path: Path) -> None:
     code = compile_kernel(compiled, target)
     assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in code.log
+    if compiled.name == "gemm":
+        static = re.search(r"(\d+) bytes smem", code.log)
+        stages = int(dict(compiled.defines)["BNN_STAGES"])
+        assert stages * 2 * 128 * 128 + int(static[1] if static else 0) <= SHARED_BYTES[target] * 1024
     assert "serialized" not in code.log  # what ptxas says of wgmma whose accumulators it has to wait for
     (tmp_path / "kernel.cubin").write_bytes(code)
     listing = subprocess.run(

@@ -79,8 +79,8 @@ def _problem(bench: Bench, size: int, seed: int) -> _Problem:
     sums = x @ w
     bench.device.synchronize()
     rows = np.random.default_rng(seed).choice(size, 4, replace=False)
-    exact = x[rows].cpu().numpy().astype(np.int64) @ w.cpu().numpy().astype(np.int64)
-    assert np.array_equal(exact, sums[rows].cpu().numpy().astype(np.int64)), "the reference is not exact"
+    exact = x[rows].cpu().numpy().astype(np.float64) @ w.cpu().numpy().astype(np.float64)
+    assert np.array_equal(exact, sums[rows].cpu().numpy()), "the reference is not exact"
     return _Problem(size, x, w, sums, thresholds, a, b, packing)
 
 

@@ -36,15 +36,24 @@ __device__ __forceinline__ unsigned char* at(unsigned char* operand, int row, in
   return operand + row * 128 + (((word >> 2) ^ (row & 7)) << 4) + (word & 3) * 4;
 }
 
-__device__ __forceinline__ void load_a(const Arguments& p, const Origin* origins, unsigned char* stage, int first_word) {
+__device__ __forceinline__ Origin origin_of(const Arguments& p, long long row) {
+  const long long image = row / p.places;
+  const int place = int(row - image * p.places), place_row = place / p.place_columns, place_column = place % p.place_columns;
+  return {row < p.rows ? p.a + image * p.a_stride : nullptr, place_row * p.stride_rows - p.above,
+          place_column * p.stride_columns - p.left};
+}
+
+template <class OriginOf>
+__device__ __forceinline__ void load_a(const Arguments& p, OriginOf origin_at, unsigned char* stage, int first_word) {
   constexpr int CHUNKS = STAGE_WORDS / VECTOR;
   const int chunk = threadIdx.x % CHUNKS, k = first_word + chunk * VECTOR;
   const int pixel = k / p.pixel_words, word = k - pixel * p.pixel_words;
   const int kernel_row = pixel / p.kernel_columns, kernel_column = pixel - kernel_row * p.kernel_columns;
   for (int row = threadIdx.x / CHUNKS; row < TILE; row += THREADS / CHUNKS) {
-    const Origin origin = origins[row];
+    const Origin origin = origin_at(row);
     const int r = origin.row + kernel_row, c = origin.column + kernel_column;
-    const bool valid = origin.image && k < p.k_words && unsigned(r) < unsigned(p.image_rows) && unsigned(c) < unsigned(p.image_columns);
+    const bool inside = unsigned(r) < unsigned(p.image_rows) && unsigned(c) < unsigned(p.image_columns);
+    const bool valid = origin.image && k < p.k_words && inside;
     const unsigned* from = valid ? origin.image + (long long)(r * p.image_columns + c) * p.pixel_words + word : p.a;
     copy_async<4 * VECTOR>(at(stage, row, chunk * VECTOR), from, valid);
   }
@@ -134,26 +143,27 @@ __device__ __forceinline__ void store(const Arguments& p, int (&sums)[2][8][4], 
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, 1) gemm(const __grid_constant__ Arguments p) {
-  __shared__ Origin origins[TILE];
   unsigned char* stages = dynamic_memory();
   const int row_tiles = (p.rows + TILE - 1) / TILE, column_tiles = (p.columns + TILE - 1) / TILE;
   int row_tile, column_tile;
   tile_place(blockIdx.x, row_tiles, column_tiles, row_tile, column_tile);
   wait_for_dependencies();
-  if (threadIdx.x < TILE) {
-    const long long row = (long long)row_tile * TILE + threadIdx.x, image = row / p.places;
-    const int place = int(row - image * p.places), place_row = place / p.place_columns, place_column = place % p.place_columns;
-    origins[threadIdx.x] = {row < p.rows ? p.a + image * p.a_stride : nullptr, place_row * p.stride_rows - p.above,
-                            place_column * p.stride_columns - p.left};
-  }
+  const long long first_row = (long long)row_tile * TILE;
+#if BNN_STAGES > 2
+  __shared__ Origin origins[TILE];
+  if (threadIdx.x < TILE) origins[threadIdx.x] = origin_of(p, first_row + threadIdx.x);
   __syncthreads();
+  auto origin_at = [&](int row) { return origins[row]; };
+#else  // the stages take all shared memory that sm_75 has
+  auto origin_at = [&](int row) { return origin_of(p, first_row + row); };
+#endif
 
   int sums[2][8][4] = {}, ones[4] = {};
   const int count = (p.k_words + STAGE_WORDS - 1) / STAGE_WORDS;
   auto load = [&](int index) {
     unsigned char* stage = stages + index % STAGES * 2 * OPERAND_BYTES;
     if (index < count) {
-      load_a(p, origins, stage, index * STAGE_WORDS);
+      load_a(p, origin_at, stage, index * STAGE_WORDS);
       load_b(p, stage + OPERAND_BYTES, column_tile * TILE, index * STAGE_WORDS);
     }
     commit_copies();

@@ -187,6 +187,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     take_registers<232>();
     consume(p, shared, tiles, group - 1);
   }
+  __syncwarp();
   launch_dependents();
   if constexpr (CLUSTER > 1) cluster_sync();  // no block leaves while the other still signals to it
 }
