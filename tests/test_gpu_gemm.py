@@ -202,6 +202,23 @@ def test_arrays_that_are_refused(value: object, message: str) -> None:
         take_array(value, "x")
 
 
+def test_dlpack() -> None:
+    pytest.importorskip("cuda.core", reason="cuda-core is not installed")
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+
+    class Provider:
+        def __dlpack__(self, **options: object) -> object:
+            streams.append(options.pop("stream", None))
+            return x[:, :3].__dlpack__()
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return devices.pop()
+
+    streams, devices = list[object](), [(1, 0), (2, 0)]  # on a GPU when it is asked first, then truly
+    taken = take_array(Provider(), "x", 5)
+    assert (taken.address, taken.shape, taken.dtype, taken.stride) == (x.ctypes.data, (3, 3), np.dtype("<f4"), 4)
+
+
 def test_streams() -> None:
     @dataclass
     class Torch:

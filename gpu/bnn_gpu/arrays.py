@@ -14,6 +14,7 @@ __all__ = ["MAX_ELEMENTS", "DeviceArray", "stream_handle", "take_array"]
 
 MAX_ELEMENTS = 1 << 31
 _CUDA_DEVICES = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
+_DEFAULT_STREAM = 1  # how DLPack calls CUDA's default stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,10 +55,11 @@ class DeviceArray:
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (self.address, False), "strides": strides, "version": 3}
 
 
-def take_array(value: object, name: str) -> DeviceArray:
+def take_array(value: object, name: str, stream: int = 0) -> DeviceArray:
     """Returns an array of torch, CuPy, or anything with `__cuda_array_interface__` or DLPack, sharing its memory.
 
-    Rows may lie apart, elements of a row may not. Raises `ArtefactError` for memory of the CPU, for an element type without
+    Rows may lie apart, elements of a row may not. By DLPack, work that is under way on the array comes before what follows on
+    `stream`. Raises `ArtefactError` for memory of the CPU, for an element type without
     a numpy name, for elements that do not lie one after the other, and for more than 2**31 elements.
     """
     if isinstance(value, DeviceArray):
@@ -76,7 +78,7 @@ def take_array(value: object, name: str) -> DeviceArray:
     if interface is None and device is None:
         raise ArtefactError(f"{name} must be an array on a CUDA device (torch, CuPy, DLPack), not {type(value).__name__}")
     if interface is None:
-        return _from_dlpack(value, name)
+        return _from_dlpack(value, name, stream)
     dtype = np.dtype(interface["typestr"])
     return _from_strides(value, name, interface["data"][0], tuple(interface["shape"]), dtype, interface.get("strides"))
 
@@ -104,10 +106,10 @@ def stream_handle(stream: object, *arrays: object) -> int:
     return 0
 
 
-def _from_dlpack(value: object, name: str) -> DeviceArray:
+def _from_dlpack(value: object, name: str, stream: int) -> DeviceArray:
     from cuda.core.utils import StridedMemoryView
 
-    view = StridedMemoryView.from_dlpack(value, stream_ptr=-1)
+    view = StridedMemoryView.from_dlpack(value, stream_ptr=stream or _DEFAULT_STREAM)
     if view.dtype is None:
         raise ArtefactError(f"{name} must be of a type that numpy has, not of {getattr(value, 'dtype', 'another')}")
     itemsize = view.dtype.itemsize

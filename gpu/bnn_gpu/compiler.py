@@ -59,7 +59,10 @@ def cubin(kernel: Kernel, target: str, folder: Path | None = None) -> bytes:
 def compile_kernel(kernel: Kernel, target: str) -> CompiledKernel:
     """Compiles a kernel for a target, as ``sm_90a``. Raises `ToolError` when the compiler is missing or refuses."""
     try:
-        from cuda.core import Program, ProgramOptions
+        try:
+            from cuda.core import Program, ProgramOptions
+        except ImportError:  # cuda-core before 0.5, which some images of GPU machines have
+            from cuda.core.experimental import Program, ProgramOptions
     except ImportError as error:
         raise ToolError(f"cuda-core, which compiles CUDA kernels, is not installed ({error}): {INSTALL}") from error
     macros = [(name, value) for name, value in kernel.defines]

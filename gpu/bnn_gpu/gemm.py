@@ -154,9 +154,10 @@ def xnor_gemm_bits(
 ) -> Packed:
     """Returns ``popcount(xnor(a, b)) >= threshold``, packed for the next layer; `thresholds`: [b.rows] int32 of matches."""
     device = device or open_device(device_of(a.words, "a"))
-    taken = take_array(thresholds, "thresholds")
+    handle = stream_handle(stream, thresholds)
+    taken = take_array(thresholds, "thresholds", handle)
     product = prepare_product(a, b, device, output="bits", thresholds=taken, method=method)
-    return Packed(_run(product, device, stream_handle(stream, thresholds)), b.rows)
+    return Packed(_run(product, device, handle), b.rows)
 
 
 def binary_linear(x: object, weight: object, *, stream: object = None, device: Executor | None = None) -> DeviceArray:
@@ -177,12 +178,12 @@ def _run(product: Product2D, device: Executor, stream: int) -> DeviceArray:
 def _taken(
     x: object, threshold: float | None, stream: object, device: Executor | None
 ) -> tuple[DeviceArray, str, float, Executor, int]:
-    array = take_array(x, "x")
+    handle = stream_handle(stream, x)
+    array = take_array(x, "x", handle)
     if array.dtype.name not in _CTYPES:
         raise ArtefactError(f"x must be one of {', '.join(_CTYPES)}, not {array.dtype.name}")
     if len(array.shape) != 2 or not array.size:
         raise ArtefactError(f"x must be [rows, elements], each at least 1, not {list(array.shape)}")
     if threshold is None:
         threshold = 1.0 if array.dtype.name in ("bool", "uint8") else 0.0
-    handle = stream_handle(stream, x)
     return array, _CTYPES[array.dtype.name], threshold, device or open_device(device_of(array, "x")), handle

@@ -106,7 +106,8 @@ class Inference:
 
     def __call__(self, images: object, stream: object = None) -> DeviceArray:
         """Returns the scores of images, [images, ...] in the network's input shape or flattened; only enqueues the work."""
-        taken, handle = take_array(images, "images"), stream_handle(stream, images)
+        handle = stream_handle(stream, images)
+        taken = take_array(images, "images", handle)
         _check_images(self.network, taken, self.images, self.dtype)
         launches = self.launches(taken)
         if self.graphs:
@@ -263,7 +264,8 @@ def classify(network: Network, images: object, *, stream: object = None, device:
 
 
 def _run(network: Network, images: object, stream: object, device: Executor | None) -> tuple[DeviceArray, DeviceArray]:
-    taken, handle = take_array(images, "images"), stream_handle(stream, images)
+    handle = stream_handle(stream, images)
+    taken = take_array(images, "images", handle)
     count, dtype = len(taken.shape) and taken.shape[0], taken.dtype.name
     _check_images(network, taken, count, dtype)
     _input_form(network, dtype)
