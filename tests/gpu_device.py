@@ -3,6 +3,7 @@
 
 import importlib.util
 import shutil
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from bnn_gpu.device import open_device
 from bnn_hw.errors import ToolError
 from bnn_hw.tools import cxx_compiler
 
-__all__ = ["disassembler", "needs_compiler", "needs_emulator", "needs_gpu"]
+__all__ = ["disassembler", "needs_compiler", "needs_emulator", "needs_gpu", "no_gpu"]
 
 
 @cache
-def _no_gpu() -> str:
+def no_gpu() -> str:
+    """Returns why there is no GPU, or nothing where there is one."""
     try:
         open_device()
     except ToolError as error:
@@ -30,7 +32,7 @@ def _no_emulator() -> str:
         cxx_compiler()
     except ToolError as error:
         return str(error)
-    return "" if importlib.util.find_spec("resource") else "the emulator needs ucontext, which this system has not"
+    return "" if sys.platform == "linux" else "the emulator's threads need Linux"
 
 
 def _no_compiler() -> str:
@@ -55,6 +57,6 @@ def disassembler() -> str:
     return found
 
 
-needs_gpu = pytest.mark.skipif(bool(_no_gpu()), reason=_no_gpu())
+needs_gpu = pytest.mark.skipif(bool(no_gpu()), reason=no_gpu())
 needs_emulator = pytest.mark.skipif(bool(_no_emulator()), reason=_no_emulator())
 needs_compiler = pytest.mark.skipif(bool(_no_compiler()), reason=_no_compiler())

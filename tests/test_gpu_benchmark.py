@@ -12,12 +12,12 @@ from bnn_gpu.bench_networks import paper_network, random_images
 from bnn_gpu.benchmark import markdown
 from bnn_gpu.measure import Row, Timing
 from bnn_hw import golden
-from gpu_device import _no_gpu
+from gpu_device import no_gpu
 
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.skipif(not _no_gpu(), reason="there is a GPU here")
+@pytest.mark.skipif(not no_gpu(), reason="there is a GPU here")
 @pytest.mark.parametrize("command", [["gpu/benchmark.py"], ["-m", "bnn_hw", "bench", "gpu", "--quick"]])
 def test_without_a_gpu_one_line_says_so(command: list[str], tmp_path: Path) -> None:
     finished = subprocess.run([sys.executable, *command, "--out", str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True)

@@ -14,7 +14,18 @@ from bnn_gpu.layout import Layout
 from bnn_gpu.products import PADDED_COLUMNS, Method, Output, bit_product, methods
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["Packed", "Product2D", "binary_linear", "pack", "pack_columns", "prepare_product", "xnor_gemm", "xnor_gemm_bits"]
+__all__ = [
+    "Packed",
+    "Product2D",
+    "binary_linear",
+    "pack",
+    "pack_columns",
+    "pack_columns_into",
+    "pack_rows_into",
+    "prepare_product",
+    "xnor_gemm",
+    "xnor_gemm_bits",
+]
 
 _CTYPES: Final = {"float32": "float", "int8": "signed char", "uint8": "unsigned char", "bool": "unsigned char"}
 

@@ -5,6 +5,7 @@ import statistics
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -134,8 +135,6 @@ class Bench:
     def _sample(self, work: Callable[[], None], wall: bool) -> float:
         if not wall:
             return self.device.elapsed_ms(work)
-        from time import perf_counter
-
         start = perf_counter()
         work()
         return 1e3 * (perf_counter() - start)
