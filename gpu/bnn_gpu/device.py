@@ -47,6 +47,7 @@ class Device:
         memory = _Memory(self, _ask(driver.cuMemAlloc(max(array.nbytes, 1))))
         if zero:
             _ask(driver.cuMemsetD8Async(memory.address, 0, max(array.nbytes, 1), stream))
+            self.synchronize(stream)  # other streams may use it next
         return DeviceArray(int(memory.address), array.shape, array.dtype, memory)
 
     def upload(self, array: np.ndarray, stream: int = 0) -> DeviceArray:
