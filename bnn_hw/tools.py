@@ -20,6 +20,7 @@ _INSTALL: Final = 'pip install -c constraints.txt -e ".[{}]"'  # in a clone of t
 _CXX_PROGRAMS: Final = ("g++", "clang++")
 _BUILD: Final = _INSTALL.format("build")
 _OPEN: Final = _INSTALL.format("open")
+_GPU: Final = _INSTALL.format("gpu")
 
 
 @dataclass(frozen=True)
@@ -132,5 +133,8 @@ TOOLS: Final = (
     Tool("make", "compiles Verilator's output for the protocol tests", "apt install make", _program("--version", "make")),
     Tool("iverilog", "is a second simulator for the protocol tests", "apt install iverilog", _program("-V", "iverilog")),
     Tool("pyserial", "drives a board on a serial line", _INSTALL.format("serial"), _package("pyserial"), "3.5"),
+    Tool("cuda-core", "compiles CUDA kernels", _GPU, _package("cuda-core"), "1.0"),
+    Tool("cuda-bindings", "calls the CUDA driver of a GPU", _GPU, _package("cuda-bindings"), "13.0"),
+    Tool("nvidia-cuda-nvrtc", "is the compiler of CUDA kernels", _GPU, _package("nvidia-cuda-nvrtc"), "13.0"),
     Tool("pynq", "drives a board", _INSTALL.format("board"), _package("pynq"), "3.0"),
 )

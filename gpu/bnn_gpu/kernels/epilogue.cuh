@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a thread's accumulators to packed bits or integers, the same for every product.
+#pragma once
+#include "primitives.cuh"
+
+enum Output { BITS = 0, INT32 = 1, FLOAT32 = 2 };
+
+// What constants are compared with, or multiplied by: 2 * popc(a & b) - popc(a), -popc(a ^ b), or the integer sum itself.
+template <Product PRODUCT>
+__device__ __forceinline__ int product_value(int sum, int row_ones) {
+  if constexpr (PRODUCT == AND) return 2 * sum - row_ones;
+  if constexpr (PRODUCT == POPC || PRODUCT == XOR) return -sum;
+  return sum;
+}
+
+// multiplier * value + offset, right where it fits in int32 even if the parts do not.
+__device__ __forceinline__ int affine(int value, int multiplier, int offset) {
+  return int(unsigned(multiplier) * unsigned(value) + unsigned(offset));
+}
+
+// ORs each of 8 words over the 4 lanes of a quad; lane q gets words q and q + 4. Six shuffles instead of sixteen.
+__device__ __forceinline__ void quad_words(const unsigned (&words)[8], int q, unsigned (&mine)[2]) {
+  unsigned half[4];
+  for (int i = 0; i < 4; ++i) {
+    unsigned keep = q & 1 ? words[2 * i + 1] : words[2 * i], give = q & 1 ? words[2 * i] : words[2 * i + 1];
+    half[i] = keep | __shfl_xor_sync(0xffffffffu, give, 1);
+  }
+  for (int i = 0; i < 2; ++i) {
+    unsigned keep = q & 2 ? half[2 * i + 1] : half[2 * i], give = q & 2 ? half[2 * i] : half[2 * i + 1];
+    mine[i] = keep | __shfl_xor_sync(0xffffffffu, give, 2);
+  }
+}
+
+// Sums a value over the 4 lanes of a quad.
+__device__ __forceinline__ int quad_sum(int value) {
+  value += __shfl_xor_sync(0xffffffffu, value, 1);
+  return value + __shfl_xor_sync(0xffffffffu, value, 2);
+}
+
+// Writes columns `column` (even) and `column + 1` of a row, as far as they are there.
+template <Output OUTPUT>
+__device__ __forceinline__ void store_pair(void* row, int column, int columns, int first, int second) {
+  if constexpr (OUTPUT == INT32) {
+    int* out = static_cast<int*>(row) + column;
+    if (columns % 2 == 0) {
+      if (column < columns) *reinterpret_cast<int2*>(out) = int2{first, second};
+    } else {
+      if (column < columns) out[0] = first;
+      if (column + 1 < columns) out[1] = second;
+    }
+  } else {
+    float* out = static_cast<float*>(row) + column;
+    if (columns % 2 == 0) {
+      if (column < columns) *reinterpret_cast<float2*>(out) = float2{float(first), float(second)};
+    } else {
+      if (column < columns) out[0] = float(first);
+      if (column + 1 < columns) out[1] = float(second);
+    }
+  }
+}
+
+// The tile of a place in the order in which tiles are computed: 8 rows of tiles together, so that both operands stay in L2.
+__device__ __forceinline__ void tile_place(long long index, int row_tiles, int column_tiles, int& row_tile, int& column_tile) {
+  const long long group = index / (8LL * column_tiles);
+  const int first = int(group * 8), height = min(8, row_tiles - first);
+  const int within = int(index - group * 8 * column_tiles);
+  row_tile = first + within % height;
+  column_tile = within / height;
+}

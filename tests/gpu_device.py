@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the tests of bnn_gpu need of this machine, with the reason where it is missing."""
+
+import importlib.util
+import shutil
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from bnn_gpu.device import open_device
+from bnn_hw.errors import ToolError
+from bnn_hw.tools import cxx_compiler
+
+__all__ = ["disassembler", "needs_compiler", "needs_emulator", "needs_gpu", "no_gpu"]
+
+
+@cache
+def no_gpu() -> str:
+    """Returns why there is no GPU, or nothing where there is one."""
+    try:
+        open_device()
+    except ToolError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def _no_emulator() -> str:
+    try:
+        cxx_compiler()
+    except ToolError as error:
+        return str(error)
+    return "" if sys.platform == "linux" else "the emulator's threads need Linux"
+
+
+def _no_compiler() -> str:
+    try:
+        from cuda.bindings import nvrtc
+
+        nvrtc.nvrtcVersion()
+    except Exception as error:  # the package or its library: there is no common class
+        return f"NVRTC is not installed: {error}"
+    return ""
+
+
+def disassembler() -> str:
+    """Returns the path of nvdisasm, of the PATH or of its wheel; skips the test where there is none."""
+    found = shutil.which("nvdisasm")
+    if found is None:
+        spec = importlib.util.find_spec("nvidia")
+        folders = list(spec.submodule_search_locations or []) if spec else []
+        found = next((str(path) for folder in folders for path in Path(folder).glob("cu*/bin/nvdisasm*")), None)
+    if found is None:
+        pytest.skip("nvdisasm is not installed: pip install nvidia-cuda-nvdisasm")
+    return found
+
+
+needs_gpu = pytest.mark.skipif(bool(no_gpu()), reason=no_gpu())
+needs_emulator = pytest.mark.skipif(bool(_no_emulator()), reason=_no_emulator())
+needs_compiler = pytest.mark.skipif(bool(_no_compiler()), reason=_no_compiler())

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kernel compiles for its targets without a GPU; machine code has the instruction that it is for, and spills nothing."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bnn_gpu.compiler import KERNELS, compile_kernel
+from bnn_gpu.launches import Kernel
+from bnn_gpu.products import Output, Product
+from gpu_device import disassembler, needs_compiler
+
+pytestmark = needs_compiler
+BITS, INT32 = Output.BITS, Output.INT32
+
+
+def kernel(name: str, **defines: object) -> Kernel:
+    values = {key: int(value) if isinstance(value, int) else value for key, value in defines.items()}
+    return Kernel(name, tuple((f"BNN_{key}", str(value)) for key, value in values.items()))
+
+
+def gemm(product: Product, output: Output = BITS, vector: int = 4, stages: int = 3) -> Kernel:
+    return kernel("gemm", PRODUCT=product, OUTPUT=output, VECTOR=vector, STAGES=stages)
+
+
+def sm90(product: Product, output: Output, cluster: int) -> Kernel:
+    return kernel("gemm_sm90", PRODUCT=product, OUTPUT=output, CLUSTER=cluster)
+
+
+SHARED_BYTES = {"sm_75": 64, "sm_80": 163, "sm_86": 99, "sm_89": 99, "sm_90a": 227, "sm_100": 227, "sm_120": 99}  # KB of a block
+CASES = [  # kernel, target, instruction
+    (gemm(Product.XOR, stages=2), "sm_75", r"BMMA\.88128\.XOR\.POPC"),
+    (gemm(Product.AND), "sm_80", r"BMMA\.168256\.AND\.POPC"),
+    (gemm(Product.AND), "sm_86", r"BMMA\.168256\.AND\.POPC"),
+    (gemm(Product.AND, vector=2), "sm_89", r"BMMA\.168256\.AND\.POPC"),
+    (gemm(Product.AND, vector=1), "sm_90a", r"BMMA\.168256\.AND\.POPC"),
+    (gemm(Product.AND, INT32), "sm_90a", r"BMMA\.168256\.AND\.POPC"),
+    (gemm(Product.POPC, stages=2), "sm_75", r"POPC"),
+    (gemm(Product.POPC), "sm_100", r"POPC"),
+    (gemm(Product.POPC, INT32), "sm_120", r"POPC"),
+    (gemm(Product.U8, stages=2), "sm_75", r"IMMA\.8816\.U8\.S8"),
+    (gemm(Product.U8), "sm_80", r"IMMA\.16832\.U8\.S8"),
+    (gemm(Product.S8, vector=1), "sm_90a", r"IMMA\.16832\.S8\.S8"),
+    (gemm(Product.U8), "sm_100", r"IMMA\.16832\.U8\.S8"),
+    (gemm(Product.S8), "sm_120", r"IMMA\.16832\.S8\.S8"),
+    (sm90(Product.AND, BITS, 1), "sm_90a", r"BGMMA\.64x256x256\.AND\.POPC"),
+    (sm90(Product.AND, BITS, 2), "sm_90a", r"UTMALDG\.2D\.MULTICAST"),
+    (sm90(Product.AND, Output.FLOAT32, 2), "sm_90a", r"BGMMA\.64x256x256\.AND\.POPC"),
+    (sm90(Product.AND, INT32, 2), "sm_90a", r"BGMMA\.64x256x256\.AND\.POPC"),
+    (sm90(Product.U8, BITS, 2), "sm_90a", r"IGMMA\.64x256x32\.U8\.S8"),
+    (sm90(Product.S8, BITS, 1), "sm_90a", r"IGMMA\.64x256x32\.S8\.S8"),
+    (kernel("issue_rate", PRODUCT=Product.AND), "sm_90a", r"BGMMA\.64x256x256\.AND\.POPC"),
+    (kernel("issue_rate", PRODUCT=Product.U8), "sm_90a", r"IGMMA\.64x256x32\.U8\.S8"),
+    (kernel("matvec", PRODUCT=Product.POPC, OUTPUT=BITS), "sm_75", r"LDG\.E\.128"),
+    (kernel("matvec", PRODUCT=Product.U8, OUTPUT=BITS), "sm_90a", r"IDP\.4A\.U8\.S8"),
+    (kernel("matvec", PRODUCT=Product.S8, OUTPUT=INT32), "sm_120", r"IDP\.4A\.S8\.S8"),
+    (kernel("pack_rows", TYPE="float"), "sm_75", r"VOTE"),
+    (kernel("pack_rows", TYPE="unsigned char"), "sm_90a", r"VOTE"),
+    (kernel("pack_rows", TYPE="signed char"), "sm_120", r"VOTE"),
+    (kernel("pack_columns", TYPE="float"), "sm_90a", r"STG\.E\.128"),
+    (kernel("pack_columns", TYPE="unsigned char"), "sm_75", r"STG\.E\.128"),
+    (kernel("align"), "sm_90a", r"STG\.E"),
+    (kernel("pool"), "sm_90a", r"LOP3"),
+    (kernel("argmax"), "sm_90a", r"SHFL\.BFLY"),
+    (kernel("constants", PRODUCT=Product.AND, OUTPUT=BITS), "sm_90a", r"POPC"),
+    (kernel("constants", PRODUCT=Product.POPC, OUTPUT=INT32), "sm_75", r"STG\.E"),
+    (kernel("float_gemm"), "sm_90a", r"FFMA"),
+    (kernel("xnor_gemm_u32"), "sm_90a", r"POPC"),
+]
+
+
+def test_every_kernel_has_a_case() -> None:
+    assert {case[0].name for case in CASES} == {path.stem for path in KERNELS.glob("*.cu")}
+
+
+@pytest.mark.parametrize(
+    ("compiled", "target", "instruction"), CASES, ids=lambda value: value.name if isinstance(value, Kernel) else None
+)
+def test_compiles(compiled: Kernel, target: str, instruction: str, tmp_path: Path) -> None:
+    code = compile_kernel(compiled, target)
+    assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in code.log
+    if compiled.name == "gemm":
+        static = re.search(r"(\d+) bytes smem", code.log)
+        stages = int(dict(compiled.defines)["BNN_STAGES"])
+        assert stages * 2 * 128 * 128 + int(static[1] if static else 0) <= SHARED_BYTES[target] * 1024
+    assert "serialized" not in code.log  # what ptxas says of wgmma whose accumulators it has to wait for
+    (tmp_path / "kernel.cubin").write_bytes(code)
+    listing = subprocess.run(
+        [disassembler(), "-c", "kernel.cubin"], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(rf"\b{instruction}\b", listing)
+    assert not re.search(r"\b(LDL|STL)\b", listing)
