@@ -17,7 +17,7 @@ from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import Resources, conversion_resources, engine_resources
 from bnn_hw.memory import block_rams, lut_rom_luts
-from bnn_hw.network import Conv, MaxPool, Network, WeightLayer, element_bits
+from bnn_hw.network import Conv, MaxPool, Network, Signal, WeightLayer, element_bits
 from bnn_hw.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.stage import Stage, divisors, engine_cycles, input_cycles, input_lanes, next_stage
 
@@ -272,7 +272,7 @@ class _Search:
         least_pe = -(-outputs // max(1, cycles // word_cycles))
         places = next_stage(step, 1, LayerPlan(layer.name, 1, 1), first=index == 0).places
         shapes = []
-        for simd in _simd_choices(layer):
+        for simd in _simd_choices(layer, self._steps[index].input):
             for words in _depths(cycles // places):
                 neuron_folds = words // engine_cycles(layer, outputs, simd)
                 if neuron_folds:
@@ -312,17 +312,20 @@ def _depths(words: int) -> list[int]:
     return sorted({words, power, power // 2} - {0}, reverse=True)
 
 
-def _simd_choices(layer: WeightLayer) -> list[int]:
+def _simd_choices(layer: WeightLayer, signal: Signal) -> list[int]:
     """Returns the numbers of inputs a cycle that make sense for a layer.
 
     For a convolution the divisors of a pixel's channels and multiples of them, since its window reads pixel by pixel;
-    else each number that is the least for its number of words, and the powers of two.
+    else each number that is the least for its number of words, and the powers of two. 8-bit integers come in words of 8 at the
+    input, of which multiples cost less to make.
     """
     inputs = layer.weights[0].size
     if isinstance(layer, Conv):
         channels = layer.weights.shape[3]
         return sorted({*divisors(channels), *(channels * pixels for pixels in _least(inputs // channels))})
-    return sorted({*_least(inputs), *(1 << power for power in range(inputs.bit_length()))})
+    least = _least(inputs)
+    eights = {-(-count // 8) * 8 for count in least if count <= inputs // 8 * 8} if signal.dtype != "bit" else set()
+    return sorted({*least, *eights, *(1 << power for power in range(inputs.bit_length()))})
 
 
 def _least(count: int) -> set[int]:

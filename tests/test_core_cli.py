@@ -31,7 +31,7 @@ from bnn_hw.verify import Verification
 from bnn_training.catalogue import RECIPES
 from strategies import random_network
 
-_ACCURACY = {"mnist-tiny": 0.945, "mnist-small": 0.982, "mnist": 0.99, "cifar10": 0.801}
+_ACCURACY = {"mnist-tiny": 0.945, "mnist-small": 0.982, "mnist": 0.99, "cifar10": 0.801, "mnist-binaryconnect": 0.99}
 
 
 def _run(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -91,13 +91,26 @@ def test_networks_in_the_papers_notation() -> None:
 
 def test_models_lists_the_packaged_networks_with_their_accuracy() -> None:
     rows = json.loads(_run("models", "--json").stdout)
-    assert [row["name"] for row in rows] == ["mnist-tiny", "mnist-small", "cifar10", "mnist"]  # the smallest file first
+    assert [row["name"] for row in rows] == [
+        "mnist-tiny",
+        "mnist-small",
+        "cifar10",
+        "mnist",
+        "mnist-binaryconnect",
+    ]  # the smallest file first
     for row in rows:
         assert row["test_accuracy"] >= _ACCURACY[row["name"]]
         assert row["licence"] == "Apache-2.0"
     cnv = "32x32x3-64C3-64C3-MP2-128C3-128C3-MP2-256C3-256C3-512-512-10"
     tiny, small, large = (f"784-{width}-{width}-{width}-10" for width in (64, 256, 1024))
-    assert [(row["layers"], row["input"]) for row in rows] == [(tiny, "bit"), (small, "bit"), (cnv, "int8"), (large, "bit")]
+    rectified = "784-1024R-1024R-1024R-10"
+    assert [(row["layers"], row["input"]) for row in rows] == [
+        (tiny, "bit"),
+        (small, "bit"),
+        (cnv, "int8"),
+        (large, "bit"),
+        (rectified, "uint8"),
+    ]
     shown = _run("models").stdout
     assert re.search(r"mnist +│ 784-1024-1024-1024-10 +│ bit +│ +99\.16 % │ +2,910,208 │", shown), shown
 
@@ -263,7 +276,7 @@ def test_train_says_which_files_it_lacks(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
-    known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, cifar10, mnist, not 'lenet'$"
+    known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, cifar10, mnist, mnist-binaryconnect, not 'lenet'$"
     _refused(2, known, "build", "--model", "lenet")
     _refused(2, r"board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$", "build", "--model", "mnist-tiny", "--board", "pynqz2")
     ways = {"--plan": ("--plan", "x"), "--fps": ("--fps", "5"), "--fit": ("--fit",)}

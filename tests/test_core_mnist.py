@@ -29,7 +29,7 @@ def test_packaged_network_has_the_accuracy_it_claims(name: str) -> None:
     test = load_mnist(Path(os.environ["BNN_HW_DATA"])).test
     accuracy = float((golden.classify(network, test.images) == test.labels).mean())
     assert accuracy == network.provenance["test_accuracy"]
-    assert network.provenance["differing_decisions"] == 0
+    assert network.provenance["differing_decisions"] == (name == "mnist-binaryconnect")  # whose activations are rounded
 
 
 def test_whole_test_set_through_the_verilog_at_the_planned_interval(tmp_path: Path) -> None:

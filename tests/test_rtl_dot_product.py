@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from amaranth.back import verilog
 from amaranth.hdl import signed, unsigned
 
 from bnn_hw.family import ECP5, SERIES_7, Family
@@ -118,3 +119,9 @@ def test_sums_are_naive_sums_after_their_latency(simulator: str, tmp_path: Path)
         found = recorded[name][latency:]
         assert len(found) > _CYCLES // 2
         assert found == [total % 2**width for total in unit.expected][: len(found)], f"{name}, latency {latency}"
+
+
+def test_a_sum_of_more_lanes_than_python_recurses() -> None:
+    """Amaranth takes an expression apart by recursion, of which Python allows a thousand."""
+    text = verilog.convert(SignedSum(unsigned(8), 1100), name="wide", emit_src=False)
+    assert "module wide(" in text

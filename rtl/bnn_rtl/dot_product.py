@@ -23,6 +23,7 @@ from bnn_rtl.popcount import delayed, popcount
 __all__ = ["DotProduct", "SignedSum", "XnorPopcount", "ZeroPaddedXnorPopcount", "dot_product"]
 
 _LEVELS: Final = 8
+_LANES_A_SUM: Final = 64
 
 
 class XnorPopcount(Component):
@@ -164,12 +165,21 @@ class SignedSum(Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if isinstance(self._adder, Circuit):
-            _add_circuit(m, platform, self, self._adder, lambda: reduce(add, self._operands()))
+            _add_circuit(m, platform, self, self._adder, lambda: self._model(m))
         else:
             m.submodules.tree = self._adder
             m.d.comb += [operand.eq(value) for operand, value in zip(self._adder.i, self._operands(), strict=True)]
             m.d.comb += self.o.eq(self._adder.o)
         return m
+
+    def _model(self, m: Module) -> Value:
+        """Returns the sum by way of sums of a few lanes, since Amaranth takes expressions apart by recursion."""
+        operands, totals = self._operands(), []
+        for at in range(0, len(operands), _LANES_A_SUM):
+            total = Signal(self.o.shape(), name=f"total{at}")
+            m.d.comb += total.eq(reduce(add, operands[at : at + _LANES_A_SUM]))
+            totals.append(total)
+        return reduce(add, totals)
 
     def _operands(self) -> list[Value]:
         """Returns what each lane adds."""

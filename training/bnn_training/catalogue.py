@@ -222,9 +222,15 @@ MNIST_BINARYCONNECT: Final = _fast(
 )
 """The packaged network of BinaryConnect, with the paper's 1,024 units a layer."""
 
+MNIST_BINARYCONNECT_STOCH_AUGMENTED: Final = replace(
+    MNIST_BINARYCONNECT, name="mnist-binaryconnect-stoch-augmented", stochastic_weights=True, test_weights="real"
+)
+"""The same, stochastic, and tested with real weights."""
+
 _FAST: Final = (
     MNIST_PAPER,
     MNIST_BINARYCONNECT,
+    MNIST_BINARYCONNECT_STOCH_AUGMENTED,
     _fast(CIFAR10_BNN_THEANO, "cifar10-paper", epochs=250, batch=100, augmentation=_CIFAR10_SHIFT),
     _fast(SVHN_BNN_THEANO, "svhn-paper", epochs=60, batch=200),
     _fast(MNIST_BNN_TORCH7, "mnist-bnn-torch7-fast", epochs=30, batch=200),
