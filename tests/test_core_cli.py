@@ -276,7 +276,7 @@ def test_train_says_which_files_it_lacks(tmp_path: Path) -> None:
 
 
 def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
-    known = r"model must be a network file, a checkpoint or one of mnist-tiny, mnist-small, cifar10, mnist, mnist-binaryconnect, not 'lenet'$"
+    known = rf"model must be a network file, a checkpoint or one of {', '.join(packaged_models())}, not 'lenet'$"
     _refused(2, known, "build", "--model", "lenet")
     _refused(2, r"board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$", "build", "--model", "mnist-tiny", "--board", "pynqz2")
     ways = {"--plan": ("--plan", "x"), "--fps": ("--fps", "5"), "--fit": ("--fit",)}

@@ -23,7 +23,7 @@ from bnn_gpu.launches import (
 from bnn_gpu.layout import Layout, pack_rows
 from bnn_gpu.products import Method, Output, Product, bit_product, layer_constants, methods
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step, WeightLayer
+from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step
 
 __all__ = ["Executor", "Inference", "classify", "infer"]
 
@@ -188,7 +188,7 @@ class Inference:
             case _:
                 raise ArtefactError(f"layer {layer.name}: bnn_gpu has no kernel for layers of type {type(layer).__name__}")
 
-    def _upload(self, layer: WeightLayer, step: Step, signal: _Signal) -> _Weights:
+    def _upload(self, layer: Dense | Conv | Scores, step: Step, signal: _Signal) -> _Weights:
         bits, few = step.input.dtype == "bit", self.images <= self.few_rows and not isinstance(layer, Conv)
         possible = methods(self.device.target, signal.layout.element_bits)
         method = next((method for method in self.methods if method in possible), possible[0])

@@ -76,7 +76,7 @@ class Constants:
     place_classes: np.ndarray | None
 
 
-def layer_constants(layer: WeightLayer, signal: Signal, product: Product, origin: int) -> Constants:
+def layer_constants(layer: Dense | Conv | Scores, signal: Signal, product: Product, origin: int) -> Constants:
     """Returns a layer's constants when it takes `signal`, of integers less `origin` where it is not of bits."""
     scale, origin = (2, 1) if signal.dtype == "bit" else (1, origin)
     bases, place_classes = _bases(layer, signal, origin)
