@@ -21,6 +21,8 @@ from bnn_hw.stage import Conversion, Stage, Window
 
 __all__ = ["SHELL_RESOURCES", "Resources", "conversion_resources", "engine_resources", "result_resources", "stage_resources"]
 
+_EXACT_LANES = 64  # up to which the circuit of a sum of integers is made to be counted,
+_MOST_LANES = 256  # or of a power of two up to here
 _CONTROL_LUTS = 50  # counters and conditions of an engine
 _WINDOW_LUTS = 40
 # In look-up tables of 4 inputs: of a tree of adders over products of bits, with a register after few adders or more, and
@@ -164,12 +166,28 @@ def _dots(stage: Stage, family: Family, levels: int) -> Resources:
         luts = simd * (_LUT4_PER_BIT[levels > _FEW_LEVELS] if width == 1 else _LUT4_PER_BYTE)
         return Resources(round(pe * luts), pe * simd * width)
     if signal.dtype != "bit":
-        circuit = signed_sum_circuit(width, signal.dtype == "int8", simd, levels)
-    elif isinstance(stage.step.layer, Conv) and stage.step.layer.pads_bits_with_zeros(signal):
+        luts, flip_flops = _signed_sum(width, signal.dtype == "int8", simd, levels)
+        return Resources(round(pe * luts), round(pe * flip_flops))
+    if isinstance(stage.step.layer, Conv) and stage.step.layer.pads_bits_with_zeros(signal):
         circuit = zero_padded_popcount_circuit(simd, stage.window_lanes, levels)
     else:
         circuit = xnor_popcount_circuit(simd, levels)
     return Resources(pe * circuit.luts, pe * circuit.flip_flops)
+
+
+@cache
+def _signed_sum(width: int, is_signed: bool, lanes: int, levels: int) -> tuple[float, float]:
+    """Returns the look-up tables and flip-flops of a sum of integers.
+
+    Those of many lanes take a while to make, so between powers of two they are on the line between these, and past the last
+    one that is made on the line of the last two.
+    """
+    if lanes <= _EXACT_LANES or (lanes.bit_count() == 1 and lanes <= _MOST_LANES):
+        circuit = signed_sum_circuit(width, is_signed, lanes, levels)
+        return circuit.luts, circuit.flip_flops
+    below = min(1 << lanes.bit_length() - 1, _MOST_LANES // 2)
+    ends = (_signed_sum(width, is_signed, end, levels) for end in (below, 2 * below))
+    return tuple(low + (high - low) * (lanes - below) / below for low, high in zip(*ends, strict=True))
 
 
 def _window(window: Window, word_bits: int, family: Family) -> Resources:

@@ -2,12 +2,14 @@
 """Estimates: sums of amounts, multiplexers and memories against naive counts. What yosys finds is for `bnn_hw synth`."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bnn_hw import estimate
 from bnn_hw.boards import Board
 from bnn_hw.estimate import Resources, conversion_resources, engine_resources, stage_resources
 from bnn_hw.family import ECP5, ICE40, SERIES_7, Family
@@ -151,3 +153,15 @@ def test_rectified_integers_by_hand() -> None:
     clamp = 3 * (8 + 2)  # 20 bits of which 16 are left: 8 that are given and 8 that must be equal
     assert found.dsps == 3
     assert abs(found.luts - plain.luts - constants - clamp) <= 30  # where sums start, and the output buffer
+
+
+@pytest.mark.parametrize("lanes", [65, 98, 200, 392])
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_wide_sums_of_integers_are_estimated_without_their_circuit(
+    dtype: Literal["uint8", "int8"], lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (stage,) = stages(random_network(Input((lanes,), dtype), (2,), 1), (LayerPlan("scores", 1, lanes),))
+    found = engine_resources(stage, SERIES_7, 8)
+    monkeypatch.setattr(estimate, "_EXACT_LANES", lanes)
+    monkeypatch.setattr(estimate, "_signed_sum", estimate._signed_sum.__wrapped__)
+    assert found.luts == pytest.approx(engine_resources(stage, SERIES_7, 8).luts, rel=0.02)
