@@ -42,10 +42,11 @@ def networks(
     max_width: int = 200,
     max_layers: int = 4,
     max_classes: int | None = None,
+    rectified: bool = True,
 ) -> Network:
     """Random networks of 1 to `max_layers` layers, scores included, each 1 to `max_width` wide.
 
-    Some hidden layers give rectified integers. Thresholds lie at both ends of their range, beside them, and where a neuron
+    Some hidden layers give rectified integers, where `rectified`. Thresholds lie at both ends of their range, beside them, and where a neuron
     fires for about half of the inputs; scores often tie (`random_network` has the details).
     """
     dtype = draw(st.sampled_from(tuple(dtypes)))
@@ -54,9 +55,9 @@ def networks(
     kind = draw(st.sampled_from(_SCORE_KINDS))
     shape = draw(st.sampled_from(_shapes(widths[0])))
     pixel_threshold = draw(st.sampled_from((None, 0, 1, 128, 255, 256))) if dtype == "bit" else None
-    rectified = draw(_rectified(len(widths) - 1))
+    integers = draw(_rectified(len(widths) - 1)) if rectified else []
     seed = draw(st.integers(0, 2**32 - 1))
-    return random_network(Input(shape, dtype, pixel_threshold), (*widths[1:], classes), seed, kind, rectified)
+    return random_network(Input(shape, dtype, pixel_threshold), (*widths[1:], classes), seed, kind, integers)
 
 
 def random_network(
@@ -99,6 +100,7 @@ def conv_networks(
     max_channels: int = 9,
     max_windows: int = 3,
     max_classes: int = 12,
+    rectified: bool = True,
 ) -> Network:
     """Random networks of 1 to `max_windows` convolutions and poolings, up to two dense layers of either kind, and scores.
 
@@ -118,8 +120,8 @@ def conv_networks(
         shape = windows[-1].output_shape(shape)
     widths = draw(st.lists(st.integers(1, 20), max_size=2))
     classes, kind = draw(st.integers(1, max_classes)), draw(st.sampled_from(_SCORE_KINDS))
-    rectified = draw(_rectified(len(widths)))
-    return random_conv_network(input_, windows, (*widths, classes), draw(st.integers(0, 2**32 - 1)), kind, rectified)
+    integers = draw(_rectified(len(widths))) if rectified else []
+    return random_conv_network(input_, windows, (*widths, classes), draw(st.integers(0, 2**32 - 1)), kind, integers)
 
 
 @st.composite

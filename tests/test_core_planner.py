@@ -297,7 +297,7 @@ def test_slower_is_cheaper(network: Network, board: Board) -> None:
 def test_slower_is_much_cheaper() -> None:
     costs = [share(find_plan(NETWORK, PYNQ, fps).resources(NETWORK), PYNQ) for fps in (1e6, 1e5, 1e4, 1e3)]
     assert costs[0] > 1.5 * min(costs[1:])
-    assert costs[1] < 1.05 * costs[-1]  # where what is left is mostly of a size of its own
+    assert costs[1] < 1.1 * costs[-1]  # where what is left is mostly of a size of its own
     serial = find_plan(NETWORK, PYNQ, 1)
     assert serial.cycles(NETWORK) > 1000
     assert all(layer.pe <= 4 for layer in serial.layers)

@@ -88,13 +88,19 @@ def check(network: Network, images: np.ndarray, bits: Product) -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.one_of(networks(max_width=140), conv_networks()), SEEDS, st.sampled_from([Product.AND, Product.XOR]))
+@given(
+    st.one_of(networks(max_width=140, rectified=False), conv_networks(rectified=False)),
+    SEEDS,
+    st.sampled_from([Product.AND, Product.XOR]),
+)
 def test_kernels_arithmetic_is_goldens(network: Network, seed: int, bits: Product) -> None:
     check(network, random_inputs(network, 3, seed), bits)
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.one_of(networks(dtypes=("int8",), max_width=60), conv_networks(dtypes=("int8",))), SEEDS)
+@given(
+    st.one_of(networks(dtypes=("int8",), max_width=60, rectified=False), conv_networks(dtypes=("int8",), rectified=False)), SEEDS
+)
 def test_pixels_multiply_as_they_are(network: Network, seed: int) -> None:
     check(network, random_inputs(network, 3, seed).view(np.uint8) ^ 0x80, Product.AND)
 

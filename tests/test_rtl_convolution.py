@@ -20,7 +20,7 @@ from bnn_rtl.simulation import Simulation, compile_simulation
 from bnn_training.export import export_network, float_scores
 from bnn_training.layers import BinaryConv2d
 from bnn_training.network import BinaryNetwork
-from bnn_training.topology import build_network
+from bnn_training.topology import Style, build_network
 from cocotb_run import fresh_seed
 from strategies import WindowShape, random_conv_network, random_inputs, random_plan
 
@@ -206,7 +206,7 @@ def test_pytorch_golden_and_rtl_agree_on_every_bit(name: str, tmp_path: Path) ->
     seed = fresh_seed()
     input_, topology, padding, padding_value = _TRAINED[name]
     torch.manual_seed(seed)
-    trained = build_network(topology, input_.shape, 4, padding=padding).eval()
+    trained = build_network(topology, input_.shape, 4, Style(padding=padding)).eval()
     for block in trained.stages:
         nn.init.normal_(block.product.weight)
         if isinstance(block.product, BinaryConv2d):

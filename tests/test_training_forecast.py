@@ -77,5 +77,5 @@ def test_a_forecast_leaves_nothing_behind() -> None:
 
 
 def test_a_batch_of_more_images_than_there_are_is_refused() -> None:
-    with pytest.raises(ArtefactError, match=r"^batch must be at most the 100 images that train, not 500$"):
+    with pytest.raises(ArtefactError, match=r"^batch must be at most the 100 images that train, not 500; 30 are held out$"):
         made(replace(DENSE, batch=500), (3, 5, 1))
