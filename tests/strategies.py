@@ -46,8 +46,8 @@ def networks(
 ) -> Network:
     """Random networks of 1 to `max_layers` layers, scores included, each 1 to `max_width` wide.
 
-    Some hidden layers give rectified integers, where `rectified`. Thresholds lie at both ends of their range, beside them, and where a neuron
-    fires for about half of the inputs; scores often tie (`random_network` has the details).
+    Some hidden layers give rectified integers, where `rectified`. Thresholds lie at both ends of their range, beside them, and
+    where a neuron fires for about half of the inputs; scores often tie (`random_network` has the details).
     """
     dtype = draw(st.sampled_from(tuple(dtypes)))
     widths = draw(st.lists(_widths(max_width), min_size=1, max_size=max_layers))
