@@ -82,12 +82,9 @@ def test_the_first_process_alone_writes(together: Path) -> None:
 
 def test_a_killed_process_is_started_again_and_nothing_is_lost(together: Path, tmp_path: Path) -> None:
     """It dies in the middle of an epoch; the last checkpoint is that of an uninterrupted training, bit for bit."""
-    for attempt in range(3):  # since gloo at times does not come together again on a busy machine
-        folder = tmp_path / str(attempt)
-        finished = torchrun("--max-restarts", 1, WORKER, folder, tmp_path / f"died{attempt}", "dense", timeout_s=60)
-        assert (tmp_path / f"died{attempt}").exists()
-        if finished.returncode == 0:
-            break
+    folder = tmp_path / "again"
+    finished = torchrun("--max-restarts", 1, WORKER, folder, tmp_path / "died", "dense", timeout_s=100)
+    assert (tmp_path / "died").exists()
     assert finished.returncode == 0, finished.stderr
     whole, parts = parameters(together / "dense-0" / LAST), parameters(folder / "dense" / LAST)
     assert whole.keys() == parts.keys()

@@ -46,7 +46,11 @@ def process_group(environment: Mapping[str, str], device: torch.device) -> Itera
     if device.type == "cuda":
         device = torch.device("cuda", int(environment["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, size = next(distributed.rendezvous("env://"))
+    # What processes left in the store before they were restarted must not be found again.
+    store = distributed.PrefixStore(f"start{environment.get('TORCHELASTIC_RESTART_COUNT', 0)}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size)
     try:
         yield device
     finally:
