@@ -30,10 +30,10 @@ FORMS = {
     "BNN: shift-based batch norm": replace(_BASE, shift_batch_norm=True),
     "BNN: AdaMax": replace(_BASE, optimizer="adamax", learning_rate=2**-6),
     "BNN: shift-based AdaMax": replace(_BASE, optimizer="shift_adamax", learning_rate=2**-6),
-    "BNN: the last three together (Torch7)": RECIPES["mnist-bnn-torch7-fast"],
+    "BNN: stochastic activations, shift-based batch norm and AdaMax (Torch7)": RECIPES["mnist-bnn-torch7-fast"],
     "BNN: stochastic weights": replace(_BASE, stochastic_weights=True),
-    "BinaryConnect: deterministic": _CONNECT,
-    "BinaryConnect: stochastic, tested with real weights": replace(_CONNECT, stochastic_weights=True, test_weights="real"),
+    "BinaryConnect: deterministic, small affine maps": _CONNECT,
+    "BinaryConnect: stochastic, small affine maps, tested with real weights": replace(_CONNECT, stochastic_weights=True, test_weights="real"),
 }
 
 

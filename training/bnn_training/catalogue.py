@@ -93,7 +93,7 @@ MNIST_BNN_TORCH7: Final = Recipe(
 """Hubara et al. 2016, table 1, "BNN (Torch7)", MNIST: 1.40 %; the authors' Torch7 code, which trains until it is stopped.
 
 Its batch norm classifies test images by the statistics of their own batch, which no hardware can; here by the running ones. It
-scales the learning rate of biases and of batch norm's factor too, which makes no difference that was seen."""
+scales the learning rate of biases and of batch norm's factor too, which is not done here."""
 
 CIFAR10_BNN_TORCH7: Final = replace(
     MNIST_BNN_TORCH7,
