@@ -33,7 +33,9 @@ FORMS = {
     "BNN: stochastic activations, shift-based batch norm and AdaMax (Torch7)": RECIPES["mnist-bnn-torch7-fast"],
     "BNN: stochastic weights": replace(_BASE, stochastic_weights=True),
     "BinaryConnect: deterministic, small affine maps": _CONNECT,
-    "BinaryConnect: stochastic, small affine maps, tested with real weights": replace(_CONNECT, stochastic_weights=True, test_weights="real"),
+    "BinaryConnect: stochastic, small affine maps, tested with real weights": replace(
+        _CONNECT, stochastic_weights=True, test_weights="real"
+    ),
 }
 
 
