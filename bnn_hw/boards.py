@@ -7,7 +7,7 @@ from typing import Final
 from bnn_hw.errors import ArtefactError
 from bnn_hw.family import ECP5, GOWIN, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
 
-__all__ = ["BOARDS", "Board", "Serial", "find_board"]
+__all__ = ["BOARDS", "Board", "Processor", "Serial", "find_board"]
 
 
 _MOST_LEVELS: Final = 8
@@ -25,11 +25,23 @@ class Serial:
 
 
 @dataclass(frozen=True)
+class Processor:
+    """A board's processing system, as the block design has it, and what PYNQ calls the board."""
+
+    ip: str  # in Vivado's catalogue
+    pynq_name: str  # that /proc/device-tree/chosen/pynq_board holds on PYNQ's images; empty where there is no image
+    ddr_bytes: int  # of memory that the DMA reaches, from address 0
+    crystal_mhz: float  # of the reference clock
+    registers_base: int  # where the processor sees the programmable logic
+
+
+@dataclass(frozen=True)
 class Board:
     """A board with its FPGA and what that holds (AMD data sheets DS190, DS891, DS987; Lattice FPGA-DS-02012 and
     FPGA-DS-02008; Gowin DS117).
 
-    A board with a processor takes the AXI shell; one without has a serial line, and its FPGA is known to nextpnr.
+    A board with a processor takes the AXI shell and a block design around it; one without has a serial line, and its FPGA is
+    known to nextpnr.
     """
 
     name: str
@@ -39,6 +51,7 @@ class Board:
     luts: int
     block_rams: int
     dsps: int
+    processor: Processor | None = None
     serial: Serial | None = None
     device: str = ""  # what nextpnr calls the FPGA and its package
     package: str = ""
@@ -49,17 +62,58 @@ class Board:
         return min(max(2, int(1000 / self.clock_mhz / self.family.level_ns)), _MOST_LEVELS)
 
 
+def _zynq(pynq_name: str, ddr_mib: int, crystal_mhz: float) -> Processor:
+    return Processor("processing_system7", pynq_name, ddr_mib << 20, crystal_mhz, 0x4000_0000)
+
+
+def _ultrascale(pynq_name: str) -> Processor:
+    return Processor("zynq_ultra_ps_e", pynq_name, 2 << 30, 100 / 3, 0xA000_0000)
+
+
 # Pins: ULX3S v2.0 and later (github.com/emard/ulx3s, ulx3s_v20.lpf), iCEbreaker (github.com/YosysHQ/icestorm,
 # icebreaker.pcf), Tang Nano 9K (Sipeed's schematic 3672).
 BOARDS: Final = {
     board.name: board
     for board in (
-        Board("pynq-z1", "xc7z020clg400-1", SERIES_7, 100, luts=53_200, block_rams=140, dsps=220),
-        Board("pynq-z2", "xc7z020clg400-1", SERIES_7, 100, luts=53_200, block_rams=140, dsps=220),
-        Board("zc706", "xc7z045ffg900-2", SERIES_7, 200, luts=218_600, block_rams=545, dsps=900),
-        Board("ultra96-v2", "xczu3eg-sbva484-1-i", ULTRASCALE_PLUS, 150, luts=70_560, block_rams=216, dsps=360),
-        Board("zcu104", "xczu7ev-ffvc1156-2-e", ULTRASCALE_PLUS, 200, luts=230_400, block_rams=312, dsps=1_728),
-        Board("kv260", "xck26-sfvc784-2LV-c", ULTRASCALE_PLUS, 200, luts=117_120, block_rams=144, dsps=1_248),
+        Board(
+            "pynq-z1", "xc7z020clg400-1", SERIES_7, 100, luts=53_200, block_rams=140, dsps=220, processor=_zynq("Pynq-Z1", 512, 50)
+        ),
+        Board(
+            "pynq-z2", "xc7z020clg400-1", SERIES_7, 100, luts=53_200, block_rams=140, dsps=220, processor=_zynq("Pynq-Z2", 512, 50)
+        ),
+        Board(
+            "zc706", "xc7z045ffg900-2", SERIES_7, 200, luts=218_600, block_rams=545, dsps=900, processor=_zynq("", 1024, 100 / 3)
+        ),
+        Board(
+            "ultra96-v2",
+            "xczu3eg-sbva484-1-i",
+            ULTRASCALE_PLUS,
+            150,
+            luts=70_560,
+            block_rams=216,
+            dsps=360,
+            processor=_ultrascale("Ultra96"),
+        ),
+        Board(
+            "zcu104",
+            "xczu7ev-ffvc1156-2-e",
+            ULTRASCALE_PLUS,
+            200,
+            luts=230_400,
+            block_rams=312,
+            dsps=1_728,
+            processor=_ultrascale("ZCU104"),
+        ),
+        Board(
+            "kv260",
+            "xck26-sfvc784-2LV-c",
+            ULTRASCALE_PLUS,
+            200,
+            luts=117_120,
+            block_rams=144,
+            dsps=1_248,
+            processor=_ultrascale("KV260"),
+        ),
         Board(
             "ulx3s-85f",
             "LFE5U-85F-6BG381C",

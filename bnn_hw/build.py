@@ -17,7 +17,8 @@ from bnn_hw.manifest import Manifest, is_build, seal
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
 from bnn_hw.packaged import packaged_test_images
-from bnn_hw.plan import Plan, plan_json
+from bnn_hw.plan import Plan, plan_digest, plan_json
+from bnn_hw.registers import ADDRESS_BITS
 from bnn_hw.stage import STREAM_BITS
 from bnn_hw.tools import require
 from bnn_hw.vectors import Vectors, make_vectors, save_vectors
@@ -108,6 +109,7 @@ def _make(
         part=board.part,
         clock_mhz=board.clock_mhz,
         network_sha256=network_digest(network),
+        plan_sha256=plan_digest(plan),
         cycles_per_image=plan.cycles(network),
         verified_images=verification.images if verification else 0,
         ports=_ports(network),
@@ -171,7 +173,7 @@ def _ports(network: Network) -> dict[str, Any]:
             "pixel_threshold": network.input.pixel_threshold,
         },
         "m_axis": {"tdata_bits": 32, "words_per_image": network.classes + 1, "classes": network.classes},
-        "s_axi": {"tdata_bits": 32},
+        "s_axi": {"tdata_bits": 32, "address_bits": ADDRESS_BITS},
     }
 
 

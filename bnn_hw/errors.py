@@ -5,7 +5,7 @@ Each message names the rule, the value that broke it and the way out. The comman
 leaves with its `exit_code`; anything else that escapes is a bug of bnn_hw.
 """
 
-__all__ = ["ArtefactError", "BnnHwError", "MismatchError", "ToolError", "UsageError"]
+__all__ = ["ArtefactError", "BnnHwError", "BoardError", "MismatchError", "ToolError", "UsageError"]
 
 
 class BnnHwError(Exception):
@@ -24,6 +24,10 @@ class ArtefactError(BnnHwError):
     """A network, board, data set, plan or build that cannot be used."""
 
     exit_code = 2
+
+
+class BoardError(ArtefactError):
+    """A board that is absent, in use, silent or at fault, or that carries something else than it must."""
 
 
 class ToolError(BnnHwError):

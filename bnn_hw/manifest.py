@@ -15,8 +15,8 @@ __all__ = ["MANIFEST", "Manifest", "is_build", "read_manifest", "seal"]
 
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = "bnn_hw.build"
-_VERSION: Final = 1
-_UNSEALED: Final = ("synth",)  # folders that later commands write into a build
+_VERSION: Final = 2
+_UNSEALED: Final = ("synth", "vivado", "bitstream", "deploy")  # folders that later commands write into a build
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Manifest:
     board: str
     part: str
     clock_mhz: int
-    network_sha256: str  # the identity that the accelerator's registers carry
+    network_sha256: str  # the identity that the accelerator's registers carry, with the plan's
+    plan_sha256: str
     cycles_per_image: int
     verified_images: int  # 0: not verified
     ports: Mapping[str, Any]

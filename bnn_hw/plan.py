@@ -5,6 +5,7 @@ A layer takes ``ceil(outputs/PE) * ceil(inputs/SIMD)`` cycles for each place of 
 slowest one sets the initiation interval. `bnn_hw.planner` finds plans; a plan is JSON that can be edited and given back.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import reduce
@@ -20,7 +21,7 @@ from bnn_hw.memory import weights_in_luts
 from bnn_hw.network import Conv, MaxPool, Network, WeightLayer
 from bnn_hw.stage import LayerPlan, Stage, engine_cycles, input_cycles, stages
 
-__all__ = ["RESULT", "SHELL", "LayerPlan", "Plan", "load_plan", "plan_json", "weight_layers"]
+__all__ = ["RESULT", "SHELL", "LayerPlan", "Plan", "load_plan", "plan_digest", "plan_json", "weight_layers"]
 
 RESULT: Final = "(result)"  # what is no layer: what finds the class
 SHELL: Final = "(shell)"  # and all the rest
@@ -133,6 +134,12 @@ def _placed(planned: LayerPlan, plan: Plan, network: Network) -> LayerPlan:
     bits = planned.pe * planned.simd
     in_luts = weights_in_luts(plan.family, engine_cycles(layer, planned.pe, planned.simd), bits)
     return LayerPlan(planned.name, planned.pe, planned.simd, bits if in_luts else 0)
+
+
+def plan_digest(plan: Plan) -> str:
+    """Returns the plan's identity: the SHA-256 of what in it decides about the hardware, in hexadecimal."""
+    fields = {"family": plan.family.name, "levels": plan.levels, "layers": [vars(layer) for layer in plan.layers]}
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def plan_json(plan: Plan, network: Network) -> str:

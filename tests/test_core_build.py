@@ -152,7 +152,7 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     folder = _build(tmp_path / "out", verify=False)
     manifest = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(ArtefactError, match=r"^.*the manifest must be of version 1; build again"):
+    with pytest.raises(ArtefactError, match=r"^.*the manifest must be of version 2; build again"):
         read_manifest(folder)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bnn_hw.network import Dense, Input, Layer, MaxPool, Network, Scores
 from bnn_hw.network_file import save_network
-from bnn_hw.plan import LayerPlan, Plan
+from bnn_hw.plan import LayerPlan, Plan, plan_digest
 from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
 from bnn_rtl.simulation import compile_simulation
@@ -93,7 +93,8 @@ def test_shell(name: str, simulator: str, tmp_path: Path) -> None:
     plan = _plan(network, case.plan)
     save_network(network, tmp_path / "network.safetensors")
     shell = Shell(network, plan)
-    stimulus = {"seed": seed, "pe": [stage.pe for stage in plan.stages(network)], "cycles": plan.cycles(network)}
+    pe = [stage.pe for stage in plan.stages(network)]
+    stimulus = {"seed": seed, "pe": pe, "cycles": plan.cycles(network), "plan_sha256": plan_digest(plan)}
     benches = ["shell_streams", "shell_registers", "shell_faults"]
     run_bench(shell, benches, simulator, tmp_path, stimulus, parts=shell.parts)
 

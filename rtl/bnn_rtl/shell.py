@@ -8,7 +8,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest
-from bnn_hw.plan import Plan
+from bnn_hw.plan import Plan, plan_digest
 from bnn_hw.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
 from bnn_hw.stage import STREAM_BITS
 from bnn_rtl.accelerator import Accelerator, element_shape
@@ -35,6 +35,7 @@ class Shell(Component):
     """
 
     def __init__(self, network: Network, plan: Plan) -> None:
+        self._digests = {Register.DIGEST: network_digest(network), Register.PLAN_DIGEST: plan_digest(plan)}
         self._network = network
         self._accelerator = Accelerator(network, plan)
         members = {"aclk": In(1), "aresetn": In(1)}
@@ -111,6 +112,8 @@ class Shell(Component):
             Register.CYCLES: Value.cast(1),
             Register.INPUT_STALLS: receiver.receiving & receiver.bus.tready & ~receiver.bus.tvalid,
             Register.OUTPUT_STALLS: sender.bus.tvalid & ~sender.bus.tready,
+            Register.WORDS_IN: receiver.bus.tvalid & receiver.bus.tready,
+            Register.WORDS_OUT: sender.bus.tvalid & sender.bus.tready,
         }
         values: dict[int, Value] = {Register.MAGIC: Value.cast(MAGIC), Register.VERSION: Value.cast(VERSION)}
         for register, event in counters.items():
@@ -140,9 +143,10 @@ class Shell(Component):
         values[Register.STATUS] = status | busy
         assert Status.BUSY == 1
 
-        digest = bytes.fromhex(network_digest(self._network))
-        for index in range(DIGEST_WORDS):
-            values[Register.DIGEST + 4 * index] = Value.cast(int.from_bytes(digest[4 * index : 4 * index + 4], "little"))
+        for register, digest in self._digests.items():
+            for index in range(DIGEST_WORDS):
+                word = bytes.fromhex(digest)[4 * index : 4 * index + 4]
+                values[register + 4 * index] = Value.cast(int.from_bytes(word, "little"))
         with m.Switch(slave.read_address):
             for offset, value in values.items():
                 with m.Case(int(offset)):

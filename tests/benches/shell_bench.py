@@ -2,7 +2,7 @@
 """What the benches of the shell share: its buses, its network with the naive model of it, and images.
 
 The folder holds network.safetensors, and stimulus.json: {"seed", "pe": outputs of each layer in a word, "cycles": cycles an
-image}.
+image, "plan_sha256": the plan's digest}.
 """
 
 import json
@@ -34,6 +34,7 @@ class ShellBench:
     def __init__(self, dut: Any, name: str) -> None:
         stimulus = json.loads(Path("stimulus.json").read_text())
         self.dut, self.pe, self.cycles = dut, stimulus["pe"], stimulus["cycles"]
+        self.plan_sha256 = stimulus["plan_sha256"]
         self.draw = random.Random(f"{stimulus['seed']} {name}")
         self.network = load_network(Path("network.safetensors"))
         self.inputs, self.dtype = self.network.input.signal.size, self.network.input.dtype

@@ -22,19 +22,20 @@ async def _start(dut: Any, name: str) -> ShellBench:
 
 @cocotb.test(timeout_time=400, timeout_unit="us")
 async def identity(dut: Any) -> None:
-    """The magic number, the version of the map and the network's digest, at the addresses that drivers know."""
+    """The magic number, the version of the map and the digests of network and plan, at the addresses that drivers know."""
     bench = await _start(dut, "identity")
     assert await bench.read(0x00) == 0x424E4E31
-    assert await bench.read(0x04) == 1
-    words = [await bench.read(0x40 + 4 * index) for index in range(8)]
-    assert b"".join(word.to_bytes(4, "little") for word in words).hex() == network_digest(bench.network)
+    assert await bench.read(0x04) == 2
+    for start, digest in ((0x40, network_digest(bench.network)), (0x60, bench.plan_sha256)):
+        words = [await bench.read(start + 4 * index) for index in range(8)]
+        assert b"".join(word.to_bytes(4, "little") for word in words).hex() == digest
 
 
 @cocotb.test(timeout_time=400, timeout_unit="us")
 async def other_addresses(dut: Any) -> None:
     """What is no register reads 0, and a write to it or to a read-only register changes nothing."""
     bench = await _start(dut, "other addresses")
-    unknown = [*range(0x28, 0x40, 4), *range(0x60, 0x100, 4)]
+    unknown = [*range(0x30, 0x40, 4), *range(0x80, 0x100, 4)]
     for address in [*unknown, Register.MAGIC, Register.VERSION, Register.IMAGES_IN, Register.IMAGES_OUT, Register.DIGEST]:
         before = await bench.read(address)
         assert before == 0 or address not in unknown
@@ -124,6 +125,8 @@ async def counters(dut: Any) -> None:
     assert await bench.read(Register.IMAGES_OUT) == 5
     assert monitor.input_stalls > 0
     assert monitor.output_stalls > 0
+    assert await bench.read(Register.WORDS_IN) == monitor.words_in == 5 * bench.words
+    assert await bench.read(Register.WORDS_OUT) == monitor.words_out == 5 * (bench.network.classes + 1)
     assert await bench.read(Register.INPUT_STALLS) == monitor.input_stalls
     assert await bench.read(Register.OUTPUT_STALLS) == monitor.output_stalls
     first = await bench.read(Register.CYCLES), monitor.read_cycle
@@ -155,20 +158,22 @@ class _Monitor:
     """Counts what the counters count, from the buses alone."""
 
     def __init__(self, bench: ShellBench) -> None:
-        self.input_stalls = self.output_stalls = 0
+        self.input_stalls = self.output_stalls = self.words_in = self.words_out = 0
         self.read_cycle = 0  # the cycle of the last read
         cocotb.start_soon(self._run(bench))
 
     async def _run(self, bench: ShellBench) -> None:
-        dut, cycle, words = bench.dut, 0, 0
+        dut, cycle = bench.dut, 0
         while True:
             await RisingEdge(dut.aclk)
             cycle += 1
             valid, ready = int(dut.s_axis_tvalid.value), int(dut.s_axis_tready.value)
-            words += valid & ready
-            if ready and not valid and words % bench.words:
+            self.words_in += valid & ready
+            if ready and not valid and self.words_in % bench.words:
                 self.input_stalls += 1
-            if int(dut.m_axis_tvalid.value) and not int(dut.m_axis_tready.value):
+            valid, ready = int(dut.m_axis_tvalid.value), int(dut.m_axis_tready.value)
+            self.words_out += valid & ready
+            if valid and not ready:
                 self.output_stalls += 1
             if int(dut.s_axi_arvalid.value) and int(dut.s_axi_arready.value):
                 self.read_cycle = cycle
