@@ -24,6 +24,7 @@ from bnn_training.export import export_checkpoint
 from bnn_training.network import BinaryNetwork
 from bnn_training.recipes import Recipe
 from bnn_training.trainer import BEST, EpochReport, train
+from distributed_training import DATASET
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 RECIPE = Recipe("tiny", "stripes", "24", epochs=5, batch=20, validation=30, augmentation=AffineRange(shift_pixels=1), seed=4)
@@ -69,16 +70,6 @@ CONNECT = replace(
 WHITENED = replace(SHIFTED, name="whitened", dataset="colours", topology="6C3-MP2-12", preprocessing="gcn_zca", epochs=5)
 
 
-def stripes(images: int, seed: int) -> Split:
-    """Returns noisy 8x8 images: class 0 is bright above, class 1 left, class 2 in the middle."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 3, images, np.uint8)
-    pixels = rng.integers(0, 180, (images, 8, 8, 1), np.uint8)
-    for image, label in zip(pixels, labels, strict=True):
-        (image[:4], image[:, :4], image[2:6, 2:6])[label][:] += 75
-    return Split(pixels, labels)
-
-
 def colours(images: int, seed: int) -> Split:
     """Returns noisy 8x8 images with a stripe: class 0 is red, class 1 blue, class 2 green and class 3 green upright."""
     rng = np.random.default_rng(seed)
@@ -90,7 +81,6 @@ def colours(images: int, seed: int) -> Split:
     return Split(pixels, labels)
 
 
-DATASET = Dataset("stripes", 3, stripes(230, 1), stripes(50, 2))
 COLOURS = Dataset("colours", 4, colours(430, 1), colours(200, 2))
 
 

@@ -135,40 +135,19 @@ class Inference:
     def _take(self, images: DeviceArray) -> tuple[_Signal, list[Launch]]:
         """Returns images as the first layer reads them: where they are if their layout allows it, else through a kernel."""
         layout, row_bytes = self._input.layout, 4 * self._input.layout.row_words
-        if layout.element_bits == 8:
-            aligned = images.address % 16 == 0 and images.stride % 16 == 0
-            if aligned and layout.pixels * layout.channels == row_bytes:
-                words = DeviceArray(images.address, (self.images, images.stride // 4), np.dtype("<u4"), images)
-                return _Signal(words, layout), []
-            rows = self.images * layout.pixels
-            if images.row_stride and layout.pixels > 1:
-                raise ArtefactError("images must lie one after the other; make them contiguous")
-            stride = images.stride if layout.pixels == 1 else layout.channels
-            launch = align_launch(
-                images.address,
-                stride,
-                rows,
-                layout.channels,
-                _words(layout),
-                self._input.array.address,
-                layout.row_words,
-                layout.pixels,
-            )
-            return self._input, [launch]
+        aligned = images.address % 16 == 0 and images.stride % 16 == 0
+        if layout.element_bits == 8 and aligned and layout.pixels * layout.channels == row_bytes:
+            words = DeviceArray(images.address, (self.images, images.stride // 4), np.dtype("<u4"), images)
+            return _Signal(words, layout), []
         if images.row_stride and layout.pixels > 1:
             raise ArtefactError("images must lie one after the other; make them contiguous")
-        launch = pack_rows_launch(
-            images.address,
-            images.stride if layout.pixels == 1 else layout.channels,
-            "unsigned char",
-            self._threshold,
-            self.images * layout.pixels,
-            layout.channels,
-            _words(layout),
-            self._input.array.address,
-            layout.row_words,
-            layout.pixels,
-        )
+        stride = images.stride if layout.pixels == 1 else layout.channels
+        rows = self.images * layout.pixels, layout.channels, _words(layout)
+        out = self._input.array.address, layout.row_words, layout.pixels
+        if layout.element_bits == 8:
+            launch = align_launch(images.address, stride, *rows, *out)
+        else:
+            launch = pack_rows_launch(images.address, stride, "unsigned char", self._threshold, *rows, *out)
         return self._input, [launch]
 
     def _prepare(self, step: Step, signal: _Signal) -> None:
