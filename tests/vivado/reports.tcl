@@ -92,7 +92,7 @@ Clock       Waveform(ns)         Period(ns)      Frequency(MHz)
 
 
 [{*}$title $rule {Intra Clock Table}]
-${clock}$setup$pulse
+Clock         $setup$pulse
 -----         $under$pulse_under
 ${clock}$row
 
