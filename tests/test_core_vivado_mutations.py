@@ -72,7 +72,7 @@ _MUTATIONS = [
     ("settings.tcl", "accelerator_base 0x40000000", "accelerator_base 0x10000000", "s_axi/reg0 cannot be at"),
     ("settings.tcl", "memory_size 0x20000000", "memory_size 0x30000000", "S_AXI_HP0/HP0_DDR_LOWOCM cannot be at"),
     ("settings.tcl", "clock_mhz 100", "clock_mhz 400", r"processor must be 0\.1 to 250, not 400"),
-    ("random.v", "s_axis_tvalid;", "s_axis_valid;", r"ERROR: the ports of random\.v that begin with s_axis_ are no interface"),
+    ("random.v", "s_axis_tvalid;", "s_axis_valid;", r"the ports of random\.v that begin with s_axis_ are no interface"),
     ("random.v", "xilinx.com:signal:clock:1.0", "xilinx.com:signal:data:1.0", "aclk is a data"),
     ("random.v", "input [63:0] s_axis_tdata", "input [31:0] s_axis_tdata", "accelerator/s_axis has 32 bits"),
     ("random.v", "module random(", "module other(", "no file of the project has a module random"),
