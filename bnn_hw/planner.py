@@ -7,16 +7,17 @@ them, and each layer's weights lie where they cost less. The price is moved unti
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
 from typing import Final
 
 from bnn_hw.boards import Board
+from bnn_hw.engine_memory import LANE_BITS
 from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import Resources, conversion_resources, engine_resources
-from bnn_hw.memory import block_rams, lut_rom_luts
+from bnn_hw.memory import block_rams, lut_ram_luts, lut_rom_luts
 from bnn_hw.network import Conv, MaxPool, Network, Signal, WeightLayer, element_bits
 from bnn_hw.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.stage import Stage, divisors, engine_cycles, input_cycles, input_lanes, next_stage
@@ -32,14 +33,14 @@ _MOST_CYCLES: Final = 1e15  # that a rate leaves for an image
 _LATE: Final = 1e6  # what a cycle too many costs in look-up tables
 
 
-def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
+def find_plan(network: Network, board: Board, fps: float | None = None, *, runtime_weights: bool = False) -> Plan:
     """Returns the cheapest plan that reaches `fps`, or without it the fastest that `board` has room for.
 
     What a plan costs is the shares of the board's look-up tables, block RAM and DSPs that it fills, added up. It has room
     when it fills at most 90 % of each by estimate. Raises `ArtefactError` when there is none, saying by how much and what is
     possible.
     """
-    search = _Search(network, board)
+    search = _Search(network, board, runtime_weights)
     least = _fully_parallel(network).cycles(network)
     if fps is None:
         return search.fastest(least)
@@ -69,28 +70,31 @@ def limits(plan: Plan, network: Network, board: Board) -> str:
     if cycles <= _fully_parallel(network).cycles(network):
         return f"{_slowest(network)} take {cycles:,} cycles; no plan is faster"
     slowest = [stage.step.layer.name for stage in plan.stages(network) if stage.cycles == cycles]
-    shares = _shares(plan.resources(network), board)
+    shares = _shares(plan, network, board)
     full = [f"{share:.0%} of {kind}" for kind, share in shares.items() if share > _FULL * BUDGET]
     if full:
         return f"{' and '.join(full)}, of which {BUDGET:.0%} may be filled; a board with more of it would be faster"
     return f"{cycles:,} cycles of {', '.join(slowest)}; more PE or SIMD there would be faster"
 
 
-def _shares(need: Resources, board: Board) -> dict[str, float]:
+def _fields(plan: Plan, board: Board) -> dict[str, str]:
+    """Returns what a board has of which a plan takes a share: the field of each kind of cells."""
+    fields = {"LUT": "luts", board.family.block_ram: "block_rams", "DSP": "dsps"}
+    return fields | {"LUT RAM": "lut_ram"} if plan.runtime_weights and board.lut_ram else fields
+
+
+def _shares(plan: Plan, network: Network, board: Board) -> dict[str, float]:
     """Returns what share of the board each kind of cells takes."""
-    return {
-        "LUT": need.luts / board.luts,
-        board.family.block_ram: need.block_rams / board.block_rams,
-        "DSP": need.dsps / board.dsps,
-    }
+    need = plan.resources(network)
+    return {kind: getattr(need, field) / getattr(board, field) for kind, field in _fields(plan, board).items()}
 
 
 def _need(plan: Plan, network: Network, board: Board) -> str:
     """Returns what a plan needs beside what the board has, and which layer takes most of what is short."""
     need = plan.resources(network)
-    fields = {"LUT": "luts", board.family.block_ram: "block_rams", "DSP": "dsps"}
+    fields = _fields(plan, board)
     amounts = [f"about {getattr(need, field):,.15g} {kind} of {getattr(board, field):,}" for kind, field in fields.items()]
-    shares = _shares(need, board)
+    shares = _shares(plan, network, board)
     short = fields[max(shares, key=lambda kind: shares[kind])]
     estimates = plan.estimates(network)
     most = max(estimates, key=lambda name: getattr(estimates[name], short))
@@ -160,8 +164,8 @@ class _Way:
 class _Search:
     """Plans for a network on a board. What a shape of a layer takes is kept, since many searches ask for the same."""
 
-    def __init__(self, network: Network, board: Board) -> None:
-        self._network, self._board = network, board
+    def __init__(self, network: Network, board: Board, runtime_weights: bool) -> None:
+        self._network, self._board, self._runtime_weights = network, board, runtime_weights
         self._steps = list(network.steps())
         self._shape = cache(self._new_shape)
         self._shapes = cache(self._new_shapes)
@@ -169,14 +173,14 @@ class _Search:
 
     def fastest(self, least: int) -> Plan:
         """Returns the plan of the fewest cycles, `least` or more, that has room. Raises `ArtefactError` when none has."""
-        serial = Plan(tuple(LayerPlan(layer.name, 1, 1) for layer in weight_layers(self._network)))
+        serial = self._plan(LayerPlan(layer.name, 1, 1) for layer in weight_layers(self._network))
         slow = serial.cycles(self._network)
         found = self.cheapest(slow)
         if not found.fits:
             raise ArtefactError(
                 f"{self._network.name} does not fit {self._board.name} even at one weight a cycle: it takes "
                 f"{_need(found.plan, self._network, self._board)}; a plan may fill {BUDGET:.0%} of a board: take a larger board "
-                "or a smaller network"
+                "or a smaller network" + (", or no run-time weights, which are held twice" if self._runtime_weights else "")
             )
         low = least - 1  # no plan has so few cycles
         while slow - low > 1:
@@ -207,24 +211,26 @@ class _Search:
             plan = self._at_price(cycles, price)
             yield self._found(plan, cycles)
             yield self._found(self._filled(plan), cycles)
-            need = plan.resources(self._network)
-            dearer = need.block_rams / board.block_rams > need.luts / board.luts
+            shares = _shares(plan, self._network, board)
+            dearer = shares[board.family.block_ram] > max(shares["LUT"], shares.get("LUT RAM", 0))
             low, high = (price, high) if dearer else (low, price)
             price = (low * high) ** 0.5 if low else high / 4
 
     def _filled(self, plan: Plan) -> Plan:
         """Returns the plan with as many weights in block RAM as there is room for, the deepest memories first."""
-        family = self._board.family
         shapes = {stage.step.layer.name: stage for stage in plan.stages(self._network)}
         layers = {layer.name: replace(layer, lut_bits=layer.pe * layer.simd) for layer in plan.layers}
-        bare = Plan(tuple(layers.values()), family, plan.levels)
+        bare = self._plan(layers.values())
         left = BUDGET * self._board.block_rams - bare.resources(self._network).block_rams
-        for name in sorted(layers, key=lambda name: -lut_rom_luts(family, shapes[name].words, 1)):
+        for name in sorted(layers, key=lambda name: -self._luts(shapes[name].words, 1)):
             bits, words = layers[name].lut_bits, shapes[name].words
-            taken = bisect_right(range(1, bits + 1), left, key=lambda taken: block_rams(family, words, taken))
-            left -= block_rams(family, words, taken)
+            taken = bisect_right(range(1, bits + 1), left, key=lambda taken: self._block_rams(words, taken))
+            left -= self._block_rams(words, taken)
             layers[name] = replace(layers[name], lut_bits=bits - taken)
-        return Plan(tuple(layers.values()), family, plan.levels)
+        return self._plan(layers.values())
+
+    def _plan(self, layers: Iterable[LayerPlan]) -> Plan:
+        return Plan(tuple(layers), self._board.family, self._board.levels, self._runtime_weights)
 
     def _at_price(self, cycles: int, price: float) -> Plan:
         """Returns the cheapest plan where a part of a block RAM costs so many look-up tables."""
@@ -241,10 +247,10 @@ class _Search:
                         after[stage.pe] = _Way(cost, (*way.layers, planned) if planned else way.layers)
             ways = after
         best = min(ways.values(), key=lambda way: way.cost)
-        return Plan(best.layers, self._board.family, self._board.levels)
+        return self._plan(best.layers)
 
     def _found(self, plan: Plan, cycles: int) -> _Found:
-        share = max(_shares(plan.resources(self._network), self._board).values())
+        share = max(_shares(plan, self._network, self._board).values())
         return _Found(plan, share, plan.cycles(self._network) <= cycles)
 
     def _cheapest_shapes(self, index: int, cycles: int, price: float) -> list[_Shape]:
@@ -283,13 +289,31 @@ class _Search:
     def _new_shape(self, index: int, planned: LayerPlan) -> _Shape:
         board = self._board
         bits = planned.pe * planned.simd
-        stage = next_stage(self._steps[index], planned.simd, replace(planned, lut_bits=bits), first=index == 0)
+        stage = next_stage(
+            *(self._steps[index], planned.simd, replace(planned, lut_bits=bits)),
+            first=index == 0,
+            runtime_weights=self._runtime_weights,
+        )
         need = engine_resources(stage, board.family, board.levels)
-        parts = block_rams(board.family, stage.words, bits) * board.family.block_ram_parts
-        return _Shape(planned, self._priced(need), stage.cycles, lut_rom_luts(board.family, stage.words, bits), parts)
+        parts = self._block_rams(stage.words, bits) * board.family.block_ram_parts
+        return _Shape(planned, self._priced(need), stage.cycles, self._luts(stage.words, bits), parts)
+
+    def _luts(self, words: int, bits: int) -> int:
+        """Returns the look-up tables of weights that lie there."""
+        family = self._board.family
+        return lut_ram_luts(family, 2 * words, bits) if self._runtime_weights else lut_rom_luts(family, words, bits)
+
+    def _block_rams(self, words: int, bits: int) -> float:
+        """Returns the block RAMs of weights that lie there."""
+        family = self._board.family
+        if not self._runtime_weights:
+            return block_rams(family, words, bits)
+        lanes, rest = divmod(bits, LANE_BITS)
+        lane, last = (block_rams(family, 2 * words, width, written=True) for width in (LANE_BITS, rest))
+        return lanes * lane + last
 
     def _new_pooling(self, index: int, lanes: int) -> _Shape:
-        stage = next_stage(self._steps[index], lanes, None, first=index == 0)
+        stage = next_stage(self._steps[index], lanes, None, first=index == 0, runtime_weights=self._runtime_weights)
         need = engine_resources(stage, self._board.family, self._board.levels)
         return _Shape(None, self._priced(need), stage.cycles, 0, 0)
 
