@@ -222,7 +222,8 @@ class _Buffers(buffer_pb2_grpc.RemoteBufferServicer):
         with self._board.lock:
             buffer = self._board.memory.find(int(request.buffer_id)) if request.buffer_id.isdigit() else None
         if buffer is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, "Buffer not found.")
+            context.abort(grpc.StatusCode.NOT_FOUND, "Buffer not found.")  # which raises
+        assert buffer is not None
         return buffer
 
 
