@@ -15,7 +15,7 @@ from bnn_hw.packing import pack_bits, packed_bytes
 __all__ = ["as_batch", "image_bytes", "image_words", "pack_images"]
 
 _WORD_BYTES: Final = 8
-_BLOCK_BYTES: Final = 1 << 18  # of images that are packed at a time, so that what lies between the steps stays in the cache
+_BLOCK_BYTES: Final = 1 << 19  # of images that are packed at a time, so that what lies between the steps stays in the cache
 
 
 def image_bytes(input_: Input) -> int:
