@@ -158,7 +158,7 @@ class Accelerator:
         """
         new = replacement(self._build, self._manifest, network if isinstance(network, Network) else Path(network))
         with self._session():
-            swap(self._registers, new, self._speed.deadline())
+            swap(self._registers, new, self._speed.timeout_s)
             self._network = new.network
             self._stream.input = replace(self._stream.input, pixel_threshold=new.network.input.pixel_threshold)
 

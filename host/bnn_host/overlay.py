@@ -5,6 +5,7 @@ Once this module is imported, `pynq.Overlay` too gives the accelerator this driv
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,8 +70,10 @@ def load_overlay(bit: Path, device: Any, timeout_s: float) -> tuple[Registers, D
 def _active(device: Any) -> Iterator[None]:
     """Makes `device` the one that pynq takes where it asks for none, as for the registers of UltraScale+ ports."""
     try:
-        before = Device.active_device
-    except RuntimeError:  # that there is none
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are no devices, beside this one
+            before = Device.active_device
+    except RuntimeError:
         before = device
     Device.active_device = device
     try:

@@ -15,10 +15,10 @@ _COUNTERS = (
 
 
 class Mmio(Protocol):
-    """Registers by offset: the part of pynq's MMIO that is the same in all its versions. It takes nothing but int and bytes."""
+    """Registers by offset: the part of pynq's MMIO that is the same for all its boards. It takes no subclass of int."""
 
     def read(self, offset: int = 0, /) -> int: ...
-    def write(self, offset: int, value: int | bytes, /) -> None: ...
+    def write(self, offset: int, value: int, /) -> None: ...
 
 
 class Registers:
@@ -35,9 +35,10 @@ class Registers:
         """Writes a register."""
         self._mmio.write(int(register), int(value))
 
-    def write_bytes(self, offset: int, content: bytes) -> None:
-        """Writes whole words from `offset` on."""
-        self._mmio.write(offset, content)
+    def write_words(self, offset: int, content: bytes) -> None:
+        """Writes words, little-endian, from `offset` on: one at a time, for PYNQ.remote writes only the first of many."""
+        for at in range(0, len(content), 4):
+            self._mmio.write(offset + at, int.from_bytes(content[at : at + 4], "little"))
 
     def digest(self, first: Register) -> str:
         """Returns the SHA-256 that begins in register `first`, as 64 hexadecimal digits."""
@@ -46,7 +47,7 @@ class Registers:
 
     def write_digest(self, first: Register, digest: str) -> None:
         """Writes a SHA-256 into the registers from `first` on."""
-        self._mmio.write(int(first), bytes.fromhex(digest))
+        self.write_words(first, bytes.fromhex(digest))
 
     def check_identity(self, network_sha256: str, plan_sha256: str) -> None:
         """Raises `BoardError` where the accelerator is none of this version, or not of this network and plan."""

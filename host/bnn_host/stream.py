@@ -193,19 +193,23 @@ class ImageStream:
             self.abandon()
 
     def _allocate(self, device: Any) -> Pair:
-        shapes = ((self.chunk_images, self._words), np.uint64), ((self.chunk_images, self.columns), np.int32)
+        words, columns = self._words * _WORD_BYTES, self.columns * _RESULT_BYTES
         try:
-            for shape, dtype in shapes:
-                self._buffers.append(device.allocate(shape, dtype))
-            images, results = self._buffers[-2:]
-            pair = Pair(images, results, images.physical_address, results.physical_address)
+            images, images_address = self._buffer(device, self._words, np.uint64)
+            results, results_address = self._buffer(device, self.columns, np.int32)
         except SilentBoardError:
             raise
         except (BoardError, RuntimeError, MemoryError, OSError) as error:  # as each of pynq's devices has it
-            total = 2 * self.chunk_images * (self._words * _WORD_BYTES + self.columns * _RESULT_BYTES)
             raise BoardError(
-                f"the board has no {total:,} bytes of contiguous memory for buffers of {self.chunk_images:,} images: {error}; "
-                "give a smaller chunk_images, or close what else holds such memory"
+                f"the board has no {2 * self.chunk_images * (words + columns):,} bytes of contiguous memory for buffers of "
+                f"{self.chunk_images:,} images: {error}; give a smaller chunk_images, or close what else holds such memory"
             ) from error
         images[:] = 0  # the bits that pad an image stay so
-        return pair
+        return Pair(images, results, images_address, results_address)
+
+    def _buffer(self, device: Any, width: int, dtype: type) -> tuple[Any, int]:
+        """Returns a buffer and where the DMA finds it."""
+        buffer = device.allocate((self.chunk_images, width), dtype)
+        address = buffer.physical_address  # which a remote board refuses where it had no memory
+        self._buffers.append(buffer)
+        return buffer, address

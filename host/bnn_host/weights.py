@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other weights in an accelerator that was built for it: written, read back by the hardware, and taken between two images."""
 
+import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from bnn_host.dma import poll
 from bnn_host.registers import Registers
@@ -16,8 +16,6 @@ from bnn_hw.plan import load_plan
 from bnn_hw.registers import Control, Register, Status
 
 __all__ = ["Replacement", "replacement", "swap"]
-
-_BLOCK_BYTES: Final = 1 << 20  # of a write: a remote board takes so much at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,21 +53,20 @@ def replacement(build: Path, manifest: Manifest, network: Network | Path) -> Rep
     return Replacement(other, network_digest(other), window["offset"], content)
 
 
-def swap(registers: Registers, new: Replacement, deadline: float) -> None:
+def swap(registers: Registers, new: Replacement, timeout_s: float) -> None:
     """Takes other weights in use. No image may be on its way.
 
     Raises `BoardError` where the hardware reads back something else, which leaves the weights in use as they are, or does not
     end in time.
     """
-    for at in range(0, len(new.content), _BLOCK_BYTES):
-        registers.write_bytes(new.offset + at, new.content[at : at + _BLOCK_BYTES])
+    registers.write_words(new.offset, new.content)
     crc = zlib.crc32(new.content)
     registers.write(Register.WEIGHTS_CRC, crc)
     registers.write_digest(Register.NEXT_DIGEST, new.digest)
     registers.write(Register.STATUS, Status.SWAP_FAILED)  # of a swap before
     registers.write(Register.CONTROL, Control.SWAP)
-    if not poll(lambda: not registers.status() & Status.SWAPPING, deadline):
-        raise BoardError("the swap of weights does not end")
+    if not poll(lambda: not registers.status() & Status.SWAPPING, time.monotonic() + timeout_s):
+        raise BoardError(f"the swap of weights does not end within {timeout_s:g} s")
     if registers.status() & Status.SWAP_FAILED:
         found = registers.read(Register.FOUND_CRC)
         raise BoardError(
