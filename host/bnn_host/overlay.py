@@ -5,7 +5,6 @@ Once this module is imported, `pynq.Overlay` too gives the accelerator this driv
 """
 
 import hashlib
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,14 +68,12 @@ def load_overlay(bit: Path, device: Any, timeout_s: float) -> tuple[Registers, D
 @contextmanager
 def _active(device: Any) -> Iterator[None]:
     """Makes `device` the one that pynq takes where it asks for none, as for the registers of UltraScale+ ports."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that there are no devices, beside this one
-            before = Device.active_device
-    except RuntimeError:
-        before = device
+    before = vars(Device).get("_active_device")  # Device.active_device would look for boards, where none was taken yet
     Device.active_device = device
     try:
         yield
     finally:
-        Device.active_device = before
+        if before is None:
+            del Device._active_device
+        else:
+            Device.active_device = before
