@@ -13,6 +13,7 @@ import numpy as np
 
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
+from bnn_hw.folders import replace_folder
 from bnn_hw.manifest import Manifest, is_build, seal
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
@@ -65,7 +66,7 @@ def build(
         partial = Path(temporary) / folder.name
         partial.mkdir()
         result = _make(network, board, plan, partial, verify, on_step)
-        _replace(folder, partial)
+        replace_folder(folder, partial)
     return BuildResult(folder, network, plan, *result)
 
 
@@ -182,16 +183,3 @@ def _check_replaceable(folder: Path) -> None:
         raise ArtefactError(f"{folder} must not be the folder that you are in, or one around it; give another --out")
     if folder.exists() and not is_build(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise ArtefactError(f"{folder} exists and is no build, so it is left alone; give another --out or remove it yourself")
-
-
-def _replace(folder: Path, partial: Path) -> None:
-    """Moves `partial` to `folder`; what was there goes away with the temporary folder that holds `partial`."""
-    replaced = partial.parent / "replaced"
-    if folder.exists():
-        folder.rename(replaced)
-    try:
-        partial.rename(folder)
-    except BaseException:  # an interrupt too
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
-        raise
