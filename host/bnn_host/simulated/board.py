@@ -155,13 +155,21 @@ class Board:
                     self._woken.wait()
                 if self._closed:
                     return
-                before = self._accelerator.cycles
-                moved = self._accelerator.run(self._patience_cycles, _RUN_S)
-                self._dma.update()
-                self._quiet_cycles = 0 if moved else self._quiet_cycles + self._accelerator.cycles - before
-                if not (moved or self._dma.active or self._accelerator.read(Register.STATUS) & (Status.BUSY | Status.SWAPPING)):
-                    self._quiet_cycles = self._patience_cycles
+                self._advance()
             time.sleep(_REST_S)
+
+    def _advance(self) -> None:
+        """Lets the clock run a little."""
+        before = self._accelerator.cycles
+        moved = self._accelerator.run(self._patience_cycles, _RUN_S)
+        self._dma.update()
+        status = self._accelerator.read(Register.STATUS)
+        if moved or status & Status.SWAPPING:  # which ends of itself, however long it takes
+            self._quiet_cycles = 0
+        elif self._dma.active or status & Status.BUSY:
+            self._quiet_cycles += self._accelerator.cycles - before
+        else:
+            self._quiet_cycles = self._patience_cycles
 
 
 class _Registers:
