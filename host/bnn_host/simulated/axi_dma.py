@@ -114,6 +114,7 @@ class AxiDma:
         self._faults, self._on_server_fault = faults, on_server_fault
         self._mm2s, self._s2mm = _Channel(), _Channel()
         self._fault: Fault | None = None  # that strikes when half of what mm2s sends has been taken
+        self._stalled = False  # whether s2mm takes nothing
 
     def _reset(self) -> None:
         """Resets both channels, as either one's reset bit does."""
@@ -121,6 +122,7 @@ class AxiDma:
         self._mm2s.reset()
         self._s2mm.reset()
         self._fault = None
+        self._stalled = False
 
     @property
     def active(self) -> bool:
@@ -179,7 +181,8 @@ class AxiDma:
             channel.active = True
             channel.length = 0
             fault = self._faults.strike(Fault.NO_TLAST, Fault.STALLED_OUTPUT)
-            if fault is not Fault.STALLED_OUTPUT:
+            self._stalled = fault is Fault.STALLED_OUTPUT
+            if not self._stalled:
                 self._streams.receive(content, heed_last=fault is None)
 
     def update(self) -> None:
@@ -189,7 +192,7 @@ class AxiDma:
             self._fail_half_way(self._fault)
         elif self._mm2s.active and streams.sent_bytes >= self._mm2s.length:
             self._mm2s.complete(self._mm2s.length)
-        if self._s2mm.active:
+        if self._s2mm.active and not self._stalled:
             self._s2mm.length = streams.received_bytes
             if streams.overflowed:
                 self._s2mm.fail(DmaStatus.INTERNAL_ERROR)
