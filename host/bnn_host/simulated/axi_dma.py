@@ -13,12 +13,14 @@ import numpy as np
 
 from bnn_host.simulated.faults import Fault, Faults
 from bnn_host.simulated.memory import Memory
+from bnn_hw.stage import STREAM_BITS
 from bnn_hw.system import DMA_LENGTH_BITS
 
 __all__ = ["S2MM", "AxiDma", "DmaControl", "DmaRegister", "DmaStatus", "Streams"]
 
 S2MM: Final = 0x30  # where the second channel's registers begin
 _ALWAYS: Final = 0x0001_0002  # bits of a control register that read so: one interrupt a transfer, and a reserved one
+_STREAM_BYTES: Final = STREAM_BITS // 8
 _LENGTH_MASK: Final = (1 << DMA_LENGTH_BITS) - 1
 
 
@@ -121,8 +123,7 @@ class AxiDma:
         self._streams.stop()
         self._mm2s.reset()
         self._s2mm.reset()
-        self._fault = None
-        self._stalled = False
+        self._fault, self._stalled = None, False
 
     @property
     def active(self) -> bool:
@@ -176,7 +177,7 @@ class AxiDma:
         elif channel is self._mm2s:
             channel.active = True
             self._fault = self._faults.strike(Fault.DMA_ERROR, Fault.SERVER_DIES, Fault.SERVER_HANGS)
-            self._streams.send(content[: length // 2] if self._fault else content, last=not self._fault)
+            self._streams.send(content[: _half(length)] if self._fault else content, last=not self._fault)
         else:
             channel.active = True
             channel.length = 0
@@ -188,7 +189,7 @@ class AxiDma:
     def update(self) -> None:
         """Takes note of what the streams have moved; to be called whenever they have run."""
         streams = self._streams
-        if self._mm2s.active and self._fault is not None and streams.sent_bytes >= self._mm2s.length // 2:
+        if self._mm2s.active and self._fault is not None and streams.sent_bytes >= _half(self._mm2s.length):
             self._fail_half_way(self._fault)
         elif self._mm2s.active and streams.sent_bytes >= self._mm2s.length:
             self._mm2s.complete(self._mm2s.length)
@@ -205,6 +206,11 @@ class AxiDma:
             self._mm2s.fail(DmaStatus.SLAVE_ERROR)
         else:
             self._on_server_fault(fault)
+
+
+def _half(length: int) -> int:
+    """Returns about half of so many bytes, in whole words of the stream."""
+    return length // 2 // _STREAM_BYTES * _STREAM_BYTES
 
 
 _ERRORS: Final = DmaStatus.INTERNAL_ERROR | DmaStatus.SLAVE_ERROR | DmaStatus.DECODE_ERROR
