@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from accelerator_boards import shared_build
 from bnn_host import Accelerator
 from bnn_hw import golden
 from bnn_hw.datasets import load_dataset
 from bnn_hw.packaged import packaged_network, packaged_test_images
-from simulated_board import built, free_address, needs_pynq, serving
+from simulated_board import built, free_address, needs_pynq, serving, shared_build
 
 pytestmark = needs_pynq
 
