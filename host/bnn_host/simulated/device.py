@@ -32,7 +32,7 @@ class SimulatedDevice(Device):
         self.board = board
         self.name = board.manifest.board
         self.arch = board.files.machine
-        self.capabilities = {"REGISTER_RW": True}
+        self.capabilities = {"REGISTER_RW": True, "SIMULATED": True}
 
     def read_registers(self, address: int, length: int) -> bytes:
         """Returns the bytes of registers."""
@@ -54,7 +54,7 @@ class SimulatedDevice(Device):
             content = memory.content(allocated)
         buffer = PynqBuffer(shape, dtype, buffer=content, device=self, device_address=allocated.address, coherent=True)
         buffer.memory, buffer.pointer, buffer.return_to = memory, allocated.address, self
-        buffer.freed = True  # of what PYNQ would unmap beside what it returns
+        buffer.freed = True  # PYNQ unmaps what it has returned already, where this is not so
         return buffer
 
     def return_pointer(self, pointer: int) -> None:
