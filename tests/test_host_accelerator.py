@@ -207,6 +207,17 @@ def test_other_builds_and_damaged_ones(small: Path, tiny: Path, tmp_path: Path) 
         Accelerator(copy)
 
 
+def test_a_stand_in_stays_off_real_boards(small: Path) -> None:
+    with in_process(small) as device:
+        del device.capabilities["SIMULATED"]
+        with pytest.raises(
+            BoardError, match=r"^.* has the overlay of a simulated board, but simulated-.* is a real one; `bnn_hw .*$"
+        ):
+            _open(small, device)
+        device.capabilities["SIMULATED"] = True
+        _open(small, device).close()
+
+
 def test_no_board_and_no_pynq(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYNQ_REMOTE_DEVICES", raising=False)
     with pytest.raises(BoardError, match=r"^no board: No Devices Found; run this on a board as root \(sudo -E\), or .*$"):
@@ -238,6 +249,20 @@ def test_benchmark(small: Path) -> None:
         assert 0 < result.latency_ms["p50"] <= result.latency_ms["p90"] <= result.latency_ms["p99"]
         assert (result.power_w, result.power_missing) == ({}, "the board has no sensors of power")
         assert board.self_test() == 64
+
+
+def test_power(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of each rail that has a sensor of power; pynq's own sensor reads a file as sysfs has it."""
+    from pynq import pmbus
+
+    (tmp_path / "power1_input").write_text("2500\n")
+    rails = {"12V": pmbus.Rail("12V"), "3V3": pmbus.Rail("3V3")}
+    rails["12V"].power = pmbus.SysFSSensor(str(tmp_path / "power1_input"), "W", "12V_power", 0.001)
+    monkeypatch.setattr(pmbus, "get_rails", lambda: rails)
+    with in_process(small) as device, _open(small, device, chunk_images=8) as board:
+        images = np.zeros((4000, 70), bool)  # for longer than the sensors are at rest
+        result = board.benchmark(images, singles=1)
+    assert (result.power_w, result.power_missing) == ({"12V": 2.5}, "")
 
 
 def test_a_class_that_is_not_that_of_its_scores(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
