@@ -20,6 +20,7 @@ from bnn_hw.errors import ArtefactError, BoardError, MismatchError, ToolError, U
 from bnn_hw.network_file import network_digest
 from bnn_hw.overlay import OVERLAY_FOLDER
 from bnn_hw.packaged import packaged_network, packaged_test_images
+from bnn_hw.registers import Register
 from cocotb_run import fresh_seed
 from simulated_board import environment, free_address, needs_pynq, serving
 from strategies import random_inputs
@@ -287,7 +288,30 @@ def test_an_interrupt_leaves_the_board_usable(small: Path, monkeypatch: pytest.M
         with pytest.raises(KeyboardInterrupt):
             board.scores(images)
         monkeypatch.undo()
+        assert board._registers.read(Register.IMAGES_IN) == 0
         np.testing.assert_array_equal(board.scores(images), golden.scores(small_network(1), images))
+
+
+def test_what_the_accelerator_counts_is_compared(small: Path) -> None:
+    """Packets of another length, and a reset that the driver does not know of: an error, and the next batch is right."""
+    images = random_inputs(small_network(1), 8, 9)
+    expected = golden.scores(small_network(1), images)
+    with in_process(small) as device, _open(small, device) as board:
+        for disturb, message in (
+            (lambda: board._registers.write(Register.PACKET_IMAGES, 7), r"the results of 8 images must have 128 bytes, not 112"),
+            (board._registers.reset, r"IMAGES_IN must be 16, not 8"),
+        ):
+            np.testing.assert_array_equal(board.scores(images), expected)
+            disturb()
+            with pytest.raises(BoardError, match=rf"^{message}; DMA MM2S: .*; the board has been reset and takes the next images$"):
+                board.scores(images)
+            np.testing.assert_array_equal(board.scores(images), expected)
+            board._stream.reset()
+        np.testing.assert_array_equal(board.scores(images), expected)
+        board._registers.write(Register.PACKET_IMAGES, 9)  # one more than the driver sends
+        with pytest.raises(BoardError, match=r"^STATUS must have no error flag, not 0x42 \(EARLY_LAST, RUNTIME_WEIGHTS\); .*$"):
+            board.scores(images)
+        np.testing.assert_array_equal(board.scores(images), expected)
 
 
 HOLD = """
