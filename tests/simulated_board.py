@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from bnn_host.board import in_turn
 from bnn_host.simulated.board import Board
 from bnn_host.simulated.faults import parse_fault
 from bnn_host.simulated.overlay import simulated_bitstream
@@ -161,8 +162,11 @@ def client(code: str, address: str, *arguments: object) -> subprocess.Popen[str]
 
 
 def run_client(code: str, address: str, *arguments: object, timeout_s: float = 120) -> str:
-    """Runs a Python program that has the board at `address`, and that must succeed; returns what it printed."""
-    with pynq_lock(), client(code, address, *arguments) as process:
+    """Runs a Python program that has the board at `address`, and that must succeed; returns what it printed.
+
+    It may not use `bnn_host.Accelerator`, which waits for its turn where this has it.
+    """
+    with pynq_lock(), in_turn("pynq", _START_S), client(code, address, *arguments) as process:
         try:
             printed, errors = process.communicate(timeout=timeout_s)
         finally:

@@ -6,6 +6,7 @@ Only for functions to import, for it needs pynq.
 
 import itertools
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,11 @@ class SimulatedDevice(Device):
     """A device for `Overlay(..., device=device)` and `allocate(..., target=device)`, or to be `Device.active_device`."""
 
     def __init__(self, board: Board) -> None:
-        super().__init__(f"simulated{next(_numbers)}")
+        super().__init__(f"simulated-{os.getpid()}-{next(_numbers)}")  # a name that no other process gives
         self.board = board
         self.name = board.manifest.board
         self.arch = board.files.machine
-        self.capabilities = {"REGISTER_RW": True}
+        self.capabilities = {"REGISTER_RW": True, "SIMULATED": True}
 
     def read_registers(self, address: int, length: int) -> bytes:
         """Returns the bytes of registers."""
