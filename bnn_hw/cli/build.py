@@ -12,6 +12,7 @@ import numpy as np
 from bnn_hw.boards import find_board
 from bnn_hw.build import BuildResult
 from bnn_hw.build import build as make_build
+from bnn_hw.cli.bitstream import show_bitstream
 from bnn_hw.cli.model import fold_checkpoint
 from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, shape_text, table
 from bnn_hw.datasets import load_dataset
@@ -20,8 +21,11 @@ from bnn_hw.network import MaxPool, Network
 from bnn_hw.packaged import find_model
 from bnn_hw.plan import load_plan
 from bnn_hw.planner import find_plan, limits
+from bnn_hw.registers import ADDRESS_BITS
 from bnn_hw.stage import Stage
+from bnn_hw.system import block_design
 from bnn_hw.verify import Verification, verify_build
+from bnn_hw.vivado import make_bitstream
 
 __all__ = ["build", "verify"]
 
@@ -34,6 +38,7 @@ __all__ = ["build", "verify"]
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
 @click.option("--fit", is_flag=True, help="Find the fastest plan that the board has room for; without other options too.")
 @click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")
+@click.option("--bitstream", "with_bitstream", is_flag=True, help="Then run Vivado, as `bnn_hw bitstream` does.")
 @json_option
 def build(
     model: str,
@@ -43,6 +48,7 @@ def build(
     fps: float | None,
     fit: bool,
     verified: bool,
+    with_bitstream: bool,
     as_json: bool,
 ) -> None:
     """Make verified Verilog from a network.
@@ -58,6 +64,8 @@ def build(
     if sum((plan_path is not None, fps is not None, fit)) > 1:
         raise UsageError("--plan, --fps and --fit exclude each other: a plan already says how fast it is")
     board = find_board(board_name)
+    if with_bitstream:
+        block_design(board, ADDRESS_BITS)  # so that a board without a processor is refused before the build
     network = find_model(model, fold_checkpoint)
     plan = load_plan(plan_path, network, board) if plan_path is not None else find_plan(network, board, fps)
     folder = out if out is not None else Path("build") / f"{network.name}-{board.name}"
@@ -65,7 +73,13 @@ def build(
         result = make_build(
             network, board, plan, folder, verify=verified, on_step=lambda step: status.update(f"{network.name}: {step}")
         )
-    (print_json(_summary(result)) if as_json else _show(result))
+        overlay = make_bitstream(folder, on_step=lambda step: status.update(f"{folder}: {step}")) if with_bitstream else None
+    if as_json:
+        print_json(_summary(result) | {"bitstream": overlay and asdict(overlay)})
+        return
+    _show(result)
+    if overlay:
+        show_bitstream(folder, overlay)
 
 
 def _summary(result: BuildResult) -> dict[str, object]:

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder that Vivado works in: the Verilog, scripts and a build's values, with nothing that it needs from elsewhere."""
+
+import hashlib
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+from bnn_hw.boards import Processor, find_board
+from bnn_hw.errors import UsageError
+from bnn_hw.manifest import MANIFEST, Manifest
+from bnn_hw.system import ACCELERATOR_VLNV, DMA_LENGTH_BITS, block_design
+
+__all__ = ["OLDEST_VIVADO", "PROJECT_FOLDER", "write_project"]
+
+PROJECT_FOLDER: Final = "vivado"
+OLDEST_VIVADO: Final = "2020.2"
+_SCRIPTS: Final = ("build.tcl", "package_ip.tcl", "block_design.tcl", "implement.tcl")
+_README: Final = """\
+The bitstream of {name} for {board}, on any machine with Vivado {vivado} or newer:
+
+    vivado -mode batch -source build.tcl
+
+run in this folder. It needs nothing else. The results are in out/; work/ and vivado.* are of no use afterwards. Copy out/
+back into this folder of the build, and there
+
+    bnn_hw bitstream BUILD --collect
+
+checks the timing and takes bitstream and reports.
+"""
+
+
+def write_project(build: Path, manifest: Manifest, clock_mhz: float | None = None) -> Path:
+    """Writes the folder `vivado` of a build, and returns it; what Vivado left there, `out` above all, is not touched.
+
+    The clock is the manifest's, or `clock_mhz`. Raises `ArtefactError` for a board without a processor.
+    """
+    settings = _settings(build, manifest, manifest.clock_mhz if clock_mhz is None else clock_mhz)
+    folder = build / PROJECT_FOLDER
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(build / "rtl" / f"{manifest.top}.v", folder / f"{manifest.top}.v")
+    for script in _SCRIPTS:
+        (folder / script).write_bytes(files("bnn_hw.vivado").joinpath(script).read_bytes())
+    (folder / "settings.tcl").write_text(settings)
+    (folder / "README.txt").write_text(_README.format(name=manifest.name, board=manifest.board, vivado=OLDEST_VIVADO))
+    return folder
+
+
+def _settings(build: Path, manifest: Manifest, clock_mhz: float) -> str:
+    """Returns what the scripts need to know of a build, in Tcl."""
+    board, ports = find_board(manifest.board), manifest.ports
+    system = block_design(board, ports["s_axi"]["address_bits"])
+    assert isinstance(board.processor, Processor)
+    if not 1 <= clock_mhz <= 500:
+        raise UsageError(f"the clock must be from 1 to 500 MHz, not {clock_mhz:g}")
+    values: dict[str, object] = {
+        "manifest_sha256": hashlib.sha256((build / MANIFEST).read_bytes()).hexdigest(),
+        "oldest_vivado": OLDEST_VIVADO,
+        "top": manifest.top,
+        "part": manifest.part,
+        "processor": board.processor.ip,
+        "crystal_mhz": f"{board.processor.crystal_mhz:.6f}",
+        "clock_mhz": f"{clock_mhz:g}",
+        "accelerator_vlnv": ACCELERATOR_VLNV,
+        "s_axis_bits": ports["s_axis"]["tdata_bits"],
+        "m_axis_bits": ports["m_axis"]["tdata_bits"],
+        "dma_length_bits": DMA_LENGTH_BITS,
+    }
+    for name in ("accelerator", "dma", "interrupts", "memory"):
+        segment = getattr(system, name)
+        values |= {f"{name}_base": f"0x{segment.base:08X}", f"{name}_size": f"0x{segment.size:08X}"}
+    lines = [f"set {name} {value}" for name, value in values.items()]
+    return "\n".join([f"# The values of {manifest.name} for {manifest.board}.", *lines, ""])

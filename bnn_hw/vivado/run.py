@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Vivado, run on the folder of a build."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from bnn_hw.errors import ToolError
+from bnn_hw.manifest import read_manifest
+from bnn_hw.overlay import Overlay
+from bnn_hw.tools import program, require, run_tool
+from bnn_hw.vivado.collect import OUT_FOLDER, collect_bitstream
+from bnn_hw.vivado.project import write_project
+
+__all__ = ["COMMAND", "make_bitstream"]
+
+COMMAND: Final = ("vivado", "-mode", "batch", "-source", "build.tcl")
+
+
+def make_bitstream(build: Path, *, clock_mhz: float | None = None, on_step: Callable[[str], None] = lambda step: None) -> Overlay:
+    """Makes the bitstream of a sealed build, in place of one that is there, and returns its overlay.
+
+    Raises `ArtefactError` when there is no such build or its board has no processor, `ToolError` when Vivado is missing or
+    too old, and then says how another machine's can be used, and when it fails or misses the clock; its log stays in the
+    build's folder `vivado`. A bitstream that was there stays when a new one fails.
+    """
+    folder = write_project(build, read_manifest(build), clock_mhz)
+    try:
+        require("vivado")
+    except ToolError as error:
+        raise ToolError(
+            f"{error}; or copy the folder {folder} to a machine that has it, run `{' '.join(COMMAND)}` there, copy its folder "
+            f"{OUT_FOLDER} back into {folder} and run `bnn_hw bitstream {build} --collect`"
+        ) from error
+    on_step("Vivado")
+    run_tool([program(COMMAND[0]), *COMMAND[1:]], folder, folder / "failed.log")
+    on_step("reports")
+    return collect_bitstream(build)
