@@ -18,6 +18,7 @@ from bnn_hw.network import (
     Conv,
     Dense,
     DenseRelu,
+    Input,
     Layer,
     MaxPool,
     Network,
@@ -29,7 +30,7 @@ from bnn_hw.network import (
     weight_matrix,
 )
 
-__all__ = ["Trace", "classify", "prepare", "scores", "trace"]
+__all__ = ["Trace", "classify", "flat_images", "prepare", "prepare_images", "scores", "trace"]
 
 _CHUNK_ELEMENTS: Final = 1 << 22  # operands of a product at a time, so that they stay near the processor and memory stays small
 _FLOAT32_EXACT: Final = 1 << 24
@@ -47,28 +48,40 @@ class Trace:
 
 
 def prepare(network: Network, images: np.ndarray) -> np.ndarray:
-    """Returns images as the network's first layer takes them: [images, inputs] of bool, uint8 or int8.
+    """Returns images as the network's first layer takes them, as `prepare_images` does."""
+    return prepare_images(network.input, images)
 
-    `images`: [images, ...] in the network's input shape or flattened. For ``bit`` inputs they are bool, or uint8
-    pixels that are compared with the network's `pixel_threshold`; otherwise of the input's own dtype, or for ``int8``
-    uint8 pixels, which become pixel - 128. Raises `ArtefactError` for another shape or dtype.
+
+def prepare_images(input_: Input, images: np.ndarray) -> np.ndarray:
+    """Returns images as the first layer behind `input_` takes them: [images, inputs] of bool, uint8 or int8.
+
+    `images`: as `flat_images` takes them. Those pixels that are no inputs yet are compared with the `pixel_threshold` for
+    ``bit`` inputs, and become pixel - 128 for ``int8`` inputs.
     """
-    shape, dtype = network.input.shape, network.input.dtype
-    size = network.input.signal.size
+    flat = flat_images(input_, images)
+    if input_.dtype == "bit" and flat.dtype == np.uint8:
+        return flat >= input_.pixel_threshold
+    if input_.dtype == "int8" and flat.dtype == np.uint8:
+        return (flat ^ 0x80).view(np.int8)
+    return flat
+
+
+def flat_images(input_: Input, images: np.ndarray) -> np.ndarray:
+    """Returns images flattened, [images, inputs] of their own dtype, once it is one that `input_` takes.
+
+    `images`: [images, ...] in the input's shape or flattened. For ``bit`` inputs they are bool, or uint8 pixels where there
+    is a `pixel_threshold`; otherwise of the input's own dtype, or uint8 pixels for ``int8``. Raises `ArtefactError` for
+    another shape or dtype.
+    """
+    shape, dtype = input_.shape, input_.dtype
+    size = input_.signal.size
     if images.ndim == 0 or images.shape[1:] not in (shape, (size,), shape[:-1] if shape[-1] == 1 else shape):
         raise ArtefactError(f"images must be [images, {', '.join(map(str, shape))}], not {list(images.shape)}")
-    flat = images.reshape(len(images), size)
-    if dtype == "bit":
-        if flat.dtype == np.uint8 and network.input.pixel_threshold is not None:
-            return flat >= network.input.pixel_threshold
-        wanted = "bool, or uint8 pixels" if network.input.pixel_threshold is not None else "bool"
-        if flat.dtype != np.bool_:
-            raise ArtefactError(f"images must be {wanted}, not {flat.dtype}")
-    elif dtype == "int8" and flat.dtype == np.uint8:
-        return (flat ^ 0x80).view(np.int8)
-    elif flat.dtype != dtype:
-        raise ArtefactError(f"images must be {dtype}, not {flat.dtype}")
-    return flat
+    pixels = images.dtype == np.uint8 and (dtype == "int8" or input_.pixel_threshold is not None)
+    if not pixels and images.dtype != (bool if dtype == "bit" else dtype):
+        wanted = {"bit": "bool" if input_.pixel_threshold is None else "bool, or uint8 pixels"}.get(dtype, dtype)
+        raise ArtefactError(f"images must be {wanted}, not {images.dtype}")
+    return images.reshape(len(images), size)
 
 
 def trace(network: Network, images: np.ndarray) -> Trace:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board on a serial port: images to it, scores and classes from it, in the frames of docs/uart.md."""
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -9,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
+from bnn_host.images import as_batch, image_words, pack_images
 from bnn_hw.errors import ArtefactError, MismatchError, ToolError, UsageError
 from bnn_hw.frames import (
     CRC_BYTES,
@@ -23,11 +23,8 @@ from bnn_hw.frames import (
     frame_crc,
     silence_bits,
 )
-from bnn_hw.golden import prepare
-from bnn_hw.layers import INPUT_RANGES
-from bnn_hw.network import Network
+from bnn_hw.network import Input, Network
 from bnn_hw.network_file import network_digest
-from bnn_hw.packing import pack_bits
 
 __all__ = ["SerialBoard", "SerialPort"]
 
@@ -129,12 +126,16 @@ class SerialBoard:
         """Returns scores and class of each image, [images, classes + 1] int32, and whether it is one image alone."""
         assert self._known is not None
         identity = self._known
-        batch, one = self._batch(np.asarray(images), identity)
-        elements = self._elements(batch, identity)
-        content = pack_bits(elements) if identity.dtype == "bit" else elements.view(np.uint8)
-        results = np.empty((len(content), identity.classes + 1), np.int32)
-        for index, row in enumerate(content):
-            request = row.tobytes()
+        images = np.asarray(images)
+        if self._network is None and identity.dtype == "bit" and images.dtype == np.uint8:
+            raise ArtefactError("images must be bool, not uint8, for a threshold of pixels is not known; give the network")
+        input_ = self._network.input if self._network else Input((identity.elements,), identity.dtype)  # type: ignore[arg-type]
+        batch, one = as_batch(images, input_)
+        words = np.zeros((len(batch), image_words(input_)), np.uint64)
+        pack_images(batch, input_, words)
+        results = np.empty((len(batch), identity.classes + 1), np.int32)
+        for index, row in enumerate(words):
+            request = row.tobytes()[: identity.image_bytes]
             answer = self._try(lambda request=request: self._classify(request))  # type: ignore[misc]
             results[index] = np.frombuffer(answer, "<i4")
             *scores, winner = results[index].tolist()
@@ -143,42 +144,6 @@ class SerialBoard:
                     f"image {index}: expected class {scores.index(max(scores))} of the scores {scores}, got {winner}"
                 )
         return results, one
-
-    def _batch(self, images: np.ndarray, identity: Identity) -> tuple[np.ndarray, bool]:
-        """Returns images as a batch, and whether it is one image alone."""
-        if images.ndim and math.prod(images.shape[1:]) == identity.elements:
-            return images, False
-        if images.size == identity.elements:
-            return images[None], True
-        shape = ", ".join(map(str, self._network.input.shape)) if self._network else f"{identity.elements}"
-        raise ArtefactError(
-            f"images must be [images, {shape}] or one image, which is {identity.elements:,} elements, not {list(images.shape)}"
-        )
-
-    def _elements(self, batch: np.ndarray, identity: Identity) -> np.ndarray:
-        """Returns images as the first layer takes them: [images, elements] of bool, uint8 or int8."""
-        if batch.dtype.kind in "iu" and batch.dtype not in (
-            np.uint8,
-            np.dtype(identity.dtype if identity.dtype != "bit" else bool),
-        ):
-            low, high = INPUT_RANGES[identity.dtype]
-            outside = (batch < low) | (batch > high)
-            if outside.any():
-                raise ArtefactError(
-                    f"elements of images must be {low}..{high} for {identity.dtype} inputs, not {batch[outside][0]}"
-                )
-            batch = batch.astype(bool if identity.dtype == "bit" else identity.dtype)
-        if self._network:
-            return np.ascontiguousarray(prepare(self._network, batch))
-        flat = np.ascontiguousarray(batch.reshape(len(batch), identity.elements))
-        if identity.dtype == "bit" and flat.dtype == np.uint8:
-            raise ArtefactError("images must be bool, not uint8, for a threshold of pixels is not known; give the network")
-        if identity.dtype == "int8" and flat.dtype == np.uint8:
-            return (flat ^ 0x80).view(np.int8)
-        wanted = "bool" if identity.dtype == "bit" else identity.dtype
-        if flat.dtype != wanted:
-            raise ArtefactError(f"images must be {wanted}, not {flat.dtype}")
-        return flat
 
     def _try(self, exchange: Callable[[], _T]) -> _T:
         """Returns what an exchange gives, which is repeated where the line is at fault."""
