@@ -56,7 +56,7 @@ def deploy(build: Path, *, simulated: bool = False) -> Deployment:
     name = build.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ArtefactError(f"the build's folder must be named with letters, digits, '.', '_' and '-', not {name!r}; rename it")
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=build.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=build.resolve().parent) as temporary:
         partial = Path(temporary) / DEPLOY_FOLDER
         files = _fill(partial, build, manifest, name)
         replace_folder(build / DEPLOY_FOLDER, partial)
