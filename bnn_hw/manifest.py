@@ -16,7 +16,7 @@ __all__ = ["MANIFEST", "Manifest", "is_build", "read_manifest", "seal"]
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = "bnn_hw.build"
 _VERSION: Final = 2
-_UNSEALED: Final = ("synth", "vivado", "bitstream", "deploy")  # folders that later commands write into a build
+_UNSEALED: Final = ("synth", "vivado", "bitstream", "deploy", "simulated")  # folders that later commands write into a build
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@
 from enum import IntEnum, IntFlag
 from typing import Final
 
-__all__ = ["ADDRESS_BITS", "DIGEST_WORDS", "MAGIC", "VERSION", "Control", "Register", "Status"]
+__all__ = ["ADDRESS_BITS", "COUNTER", "DIGEST_WORDS", "MAGIC", "VERSION", "Control", "Register", "Status"]
 
 MAGIC: Final = 0x424E_4E31  # "BNN1"
 VERSION: Final = 2
 ADDRESS_BITS: Final = 8  # of the registers; the memories of run-time weights lie behind them
 DIGEST_WORDS: Final = 8
+COUNTER: Final = 1 << 32  # at which counters begin anew
 
 
 class Register(IntEnum):

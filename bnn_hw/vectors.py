@@ -10,10 +10,10 @@ import numpy as np
 
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Network, Signal
+from bnn_hw.network import Input, Network, Signal
 from bnn_hw.packing import pack_bits, unpack_bits
 
-__all__ = ["Vectors", "load_vectors", "make_vectors", "save_vectors"]
+__all__ = ["Vectors", "load_scores", "load_vectors", "make_vectors", "save_vectors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +55,19 @@ def load_vectors(network: Network, path: Path) -> Vectors:
             return Vectors(inputs, golden.Trace(activations, file[f"layer.{last.layer.name}"]), file.get("labels"))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ArtefactError(f"{path} does not hold the vectors of {network.name}: {error}") from error
+
+
+def load_scores(input_: Input, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the inputs and the scores that `save_vectors` wrote: [images, inputs] and [images, classes] int32.
+
+    For who has no `Network`. Raises `ArtefactError` when the file is not one of vectors of such inputs.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            *_, last = (name for name in file.files if name.startswith("layer."))
+            return _unpacked(file["inputs"], input_.signal), file[last]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ArtefactError(f"{path} does not hold vectors: {error}") from error
 
 
 def _packed(values: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ import click
 from bnn_hw import __version__
 from bnn_hw.cli.bench import bench
 from bnn_hw.cli.bitstream import bitstream
+from bnn_hw.cli.board_sim import board_sim
 from bnn_hw.cli.build import build, verify
 from bnn_hw.cli.catalogue import boards, doctor, infer, models
 from bnn_hw.cli.deploy import deploy
@@ -39,7 +40,7 @@ def app() -> None:
     """
 
 
-for command in (build, verify, synth, bitstream, deploy, train, export, infer, models, boards, doctor, bench):
+for command in (build, verify, synth, bitstream, deploy, board_sim, train, export, infer, models, boards, doctor, bench):
     app.add_command(command)
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`bnn_hw models`, `boards`, `doctor` and `infer`."""
 
-import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from bnn_hw import golden
 from bnn_hw.boards import BOARDS
 from bnn_hw.cli.model import fold_checkpoint
 from bnn_hw.cli.show import json_option, percent, print_json, table, topology
-from bnn_hw.datasets import read_idx
+from bnn_hw.datasets.image_file import read_images
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_bytes
@@ -114,12 +113,4 @@ def _images(network: Network, path: Path | None) -> tuple[np.ndarray, np.ndarray
         if packaged is None:
             raise ArtefactError(f"no test images are packaged for {network.name}; name a file with --images")
         return packaged.images, packaged.labels
-    if path.suffix != ".npy":
-        return read_idx(path), None
-    try:
-        images = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ArtefactError(f"{path} is no .npy file of numbers: {error}") from error
-    if not isinstance(images, np.ndarray):
-        raise ArtefactError(f"{path} must hold one array, not a {type(images).__name__}; save it with numpy.save")
-    return images, None
+    return read_images(path), None

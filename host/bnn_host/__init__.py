@@ -1,2 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The board: drivers. The next releases fill it."""
+"""The board: drivers."""
+
+from bnn_host.accelerator import Accelerator
+
+__all__ = ["Accelerator"]

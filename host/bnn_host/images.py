@@ -15,7 +15,7 @@ from bnn_hw.packing import pack_bits, packed_bytes
 __all__ = ["as_batch", "image_bytes", "image_words", "pack_images"]
 
 _WORD_BYTES: Final = 8
-_BLOCK_BYTES: Final = 1 << 18  # of images that are packed at a time, so that what lies between the steps stays in the cache
+_BLOCK_BYTES: Final = 1 << 19  # of images that are packed at a time, so that what lies between the steps stays in the cache
 
 
 def image_bytes(input_: Input) -> int:
@@ -55,8 +55,11 @@ def as_batch(images: np.ndarray, input_: Input) -> tuple[np.ndarray, bool]:
 
 
 def pack_images(batch: np.ndarray, input_: Input, words: np.ndarray) -> None:
-    """Packs a batch, as `as_batch` gives it, into `words`: [images, image_words] uint64, whose rest of a row stays as it is."""
-    rows = words.view(np.uint8)[:, : image_bytes(input_)]
+    """Packs a batch, as `as_batch` gives it, into the first rows of `words`: [images, image_words] uint64.
+
+    The bytes that pad a row stay as they are.
+    """
+    rows = words[: len(batch)].view(np.uint8)[:, : image_bytes(input_)]
     pack: Callable[[np.ndarray], np.ndarray] = pack_bits if input_.dtype == "bit" else (lambda elements: elements.view(np.uint8))
     block = max(1, _BLOCK_BYTES // input_.signal.size)
     for at in range(0, len(batch), block):

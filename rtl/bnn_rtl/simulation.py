@@ -23,6 +23,7 @@ from bnn_hw.tools import cxx_compiler, run_tool, verilator
 __all__ = ["Recording", "Simulation", "compile_harness", "compile_simulation", "stream_words"]
 
 _CXX_FLAGS: Final = ("-march=native", "-std=c++20", "-DVERILATOR=1", "-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DVM_SC=0")
+_LIBRARY_FLAGS: Final = ("-fPIC", "-fvisibility=hidden")  # hidden, so that two libraries in one process share nothing
 _RUNTIME: Final = ("verilated.cpp", "verilated_threads.cpp")
 
 
@@ -134,16 +135,20 @@ def compile_simulation(verilog: str, top: str, network: Network, plan: Plan, fol
     return Simulation(folder, network, plan)
 
 
-def compile_harness(folder: Path, compiler: Sequence[str], *, optimized: bool = True) -> None:
-    """Compiles testbench.v, design.v and harness.cpp of a folder to the program `harness` there. Raises `ToolError`.
+def compile_harness(
+    folder: Path, compiler: Sequence[str], *, top: str = "_testbench", optimized: bool = True, library: bool = False
+) -> Path:
+    """Compiles the Verilog files of a folder, with module `top`, and its harness.cpp; returns the program, or the shared
+    `library`. Raises `ToolError`.
 
     Where it has little to do, it is sooner done if it is not `optimized`.
     """
     root = verilator()
     environment = {**os.environ, "VERILATOR_ROOT": str(root)}
-    flags = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "10000", "-Wno-fatal"]
-    inputs = ["--top-module", "_testbench", "--prefix", "Vtestbench", "--Mdir", "cpp", "testbench.v", "design.v"]
-    command = [str(root / "bin" / "verilator_bin"), *flags, *inputs]
+    options = ["--cc", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "--output-split", "10000", "-Wno-fatal"]
+    sources = sorted(path.name for path in folder.glob("*.v"))
+    inputs = ["--top-module", top, "--prefix", "Vtestbench", "--Mdir", "cpp", *sources]
+    command = [str(root / "bin" / "verilator_bin"), *options, *inputs]
     run_tool(command, folder, folder / "verilator.log", environment)
     generated = sorted((folder / "cpp").glob("*.cpp"))
     hot = [source for source in generated if "root__" in source.name and "Slow" not in source.name]
@@ -152,17 +157,21 @@ def compile_harness(folder: Path, compiler: Sequence[str], *, optimized: bool = 
     (folder / "cold.cpp").write_text("".join(f'#include "{source.resolve()}"\n' for source in sorted(cold)))
     includes = [f"-I{path.resolve()}" for path in (folder, folder / "cpp", root / "include", root / "include" / "vltstd")]
 
+    flags = [*_CXX_FLAGS, *(_LIBRARY_FLAGS if library else ())]
+
     def compile_one(source: Path) -> str:
         target = str(source.resolve().with_suffix(".o"))
         optimization = "-O0" if not optimized else "-O2" if source in hot else "-O1"
-        command = [*compiler, optimization, *_CXX_FLAGS, *includes, "-c", str(source.resolve()), "-o", target]
+        command = [*compiler, optimization, *flags, *includes, "-c", str(source.resolve()), "-o", target]
         run_tool(command, folder, folder / f"{source.stem}.log")
         return target
 
     hot.sort(key=lambda source: source.stat().st_size, reverse=True)  # so that no core waits for a large one at the end
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, [folder / "cold.cpp", *hot]))
-    run_tool([*compiler, *objects, "-o", "harness", "-lpthread"], folder, folder / "link.log")
+    target = folder.resolve() / ("harness.so" if library else "harness")
+    run_tool([*compiler, *objects, *(["-shared"] if library else []), "-o", str(target), "-lpthread"], folder, folder / "link.log")
+    return target
 
 
 def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:

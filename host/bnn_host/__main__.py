@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m bnn_host`: a board from the shell, with what a PYNQ image has."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import numpy as np
+
+from bnn_host.accelerator import Accelerator, build_input
+from bnn_host.benchmark import packing_images_per_s
+from bnn_hw.datasets.image_file import read_images
+from bnn_hw.errors import ArtefactError, BnnHwError, UsageError
+from bnn_hw.manifest import read_manifest
+from bnn_hw.vectors import load_scores
+
+_INTERRUPTED: Final = 130
+_EXAMPLES: Final = """\
+examples:
+  python -m bnn_host selftest build/mnist-pynq-z2
+  python -m bnn_host classify build/mnist-pynq-z2 --images t10k-images-idx3-ubyte.gz --json
+  python -m bnn_host benchmark build/mnist-pynq-z2 --address 192.168.2.99
+  python -m bnn_host benchmark build/mnist-pynq-z2 --packing
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are those of bnn_hw."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; {self.prog} --help says what there is")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs a command and prints its result."""
+    options = _parser().parse_args(arguments)
+    images = None if options.images is None else read_images(options.images)
+    if options.packing:
+        _show({"packed_images_per_s": packing_images_per_s(build_input(read_manifest(options.build)))}, options.json)
+        return
+    board = {"address": options.address, "timeout_s": options.timeout, "chunk_images": options.chunk_images}
+    with Accelerator(options.build, **board) as accelerator:
+        match options.command:
+            case "info":
+                result = accelerator.info()
+            case "selftest":
+                result = {"equal_images": accelerator.self_test()}
+            case "benchmark":
+                result = asdict(accelerator.benchmark(images, singles=options.singles))
+            case _:
+                result = _classified(accelerator, images, options)
+    _show(result, options.json)
+
+
+def main() -> None:
+    """Runs the command line, and leaves with the exit code of what went wrong, if anything did."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a terminated command gives the board back
+    try:
+        run(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
+    except (BnnHwError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, BnnHwError) else ArtefactError.exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser("python -m bnn_host", description="Drives the accelerator of a build on a PYNQ board.", epilog=_EXAMPLES)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    # An address keeps pynq from looking for the boards itself, which it does without deadlines.
+    first_board = os.environ.get("PYNQ_REMOTE_DEVICES", "").split(",")[0].strip() or None
+    common = _Parser(add_help=False)
+    common.add_argument("build", type=Path, help="The build's folder, or what `bnn_hw deploy` made of it.")
+    common.add_argument("--address", default=first_board, help="Of a board with PYNQ.remote (PYNQ_REMOTE_DEVICES).")
+    common.add_argument("--timeout", type=float, default=10.0, metavar="S", help="Beside computing, for a transfer; 10.")
+    common.add_argument("--chunk-images", type=int, metavar="N", help="Images of a transfer at the most.")
+    common.add_argument("--json", action="store_true", help="Print the result as JSON.")
+    images = _Parser(add_help=False)
+    images.add_argument("--images", type=Path, metavar="FILE", help="A .npy or IDX file of images.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, what in (("info", "What is on the board."), ("selftest", "Replay the build's vectors, every score compared.")):
+        commands.add_parser(name, help=what, parents=[common]).set_defaults(images=None, packing=False)
+    classify = commands.add_parser("classify", help="Classify images, or else the build's vectors.", parents=[common, images])
+    classify.set_defaults(packing=False)
+    benchmark = commands.add_parser("benchmark", help="Measure speed, latency and power.", parents=[common, images])
+    benchmark.add_argument("--singles", type=int, default=200, metavar="N", help="Single images to measure latency with; 200.")
+    benchmark.add_argument("--packing", action="store_true", help="Only how fast this machine packs images, without a board.")
+    return parser
+
+
+def _classified(accelerator: Accelerator, images: np.ndarray | None, options: argparse.Namespace) -> dict[str, Any]:
+    if images is None:
+        images, _ = load_scores(build_input(read_manifest(options.build)), options.build / "vectors.npz")
+    scores = np.atleast_2d(accelerator.scores(images))
+    classes = scores.argmax(axis=1)
+    counts = {str(index): int(count) for index, count in enumerate(np.bincount(classes, minlength=scores.shape[1]))}
+    result: dict[str, Any] = {"images": len(classes), "images_of_class": counts}
+    return result | ({"classes": classes.tolist(), "scores": scores.tolist()} if options.json else {})
+
+
+def _show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    for name, value in _flat(result):
+        print(f"{name:32} {f'{value:,.6g}' if isinstance(value, float) else value}")
+
+
+def _flat(result: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Returns names and values, those of objects within with both names."""
+    rows: list[tuple[str, Any]] = []
+    for name, value in result.items():
+        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
+    return rows
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which board: pynq's device, and the lock that one process at a time holds."""
+
+import fcntl
+import os
+import re
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bnn_hw.errors import BoardError, ToolError
+
+__all__ = ["SilentBoardError", "board_name", "connected", "exclusive", "in_turn"]
+
+_PAUSE_S: Final = 0.02
+
+
+class SilentBoardError(BoardError):
+    """A board that does not answer."""
+
+
+@contextmanager
+def connected(address: str | None, device: Any, timeout_s: float) -> Iterator[Any]:
+    """Gives pynq's device: `device`, else the board at `address`, else the one that pynq finds.
+
+    A device of PYNQ.remote is replaced by one whose calls have deadlines, and which is disconnected in the end. Raises
+    `ToolError` without pynq, `BoardError` where there is no board.
+    """
+    try:
+        from pynq import Device
+    except ImportError as error:
+        raise ToolError(
+            f"pynq, which drives a board, cannot be imported: {error}; on a board use the Python of its PYNQ image as root, "
+            'elsewhere pip install "pynq>=3.0"'
+        ) from error
+    if device is None and address is None:
+        try:
+            device = Device.active_device
+        except (RuntimeError, OSError) as error:
+            raise BoardError(
+                f"no board: {error}; run this on a board as root (sudo -E), or give the address of one that runs PYNQ.remote"
+            ) from error
+    if address is None and not device.has_capability("REMOTE"):
+        yield device
+        return
+    from bnn_host.remote import BoundedRemoteDevice
+
+    remote = BoundedRemoteDevice(_resolved(address or device.ip_addr), timeout_s)
+    try:
+        yield remote
+    finally:
+        remote.disconnect()
+
+
+def board_name(device: Any) -> str:
+    """Returns a name of the board that is the same in every process."""
+    return device.ip_addr if device.has_capability("REMOTE") else device.tag
+
+
+@contextmanager
+def exclusive(name: str) -> Iterator[None]:
+    """Holds the board of that name. Raises `BoardError` with the number of the process that holds it already.
+
+    The lock is the kernel's, on a file in the temporary directory, so that it ends with its process, however that ends.
+    """
+    lock = _open(name)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(lock, 32, 0).decode() or "unknown"
+            raise BoardError(f"the board {name} is in use by process {holder}; close its Accelerator, or end it") from error
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def in_turn(name: str, timeout_s: float) -> Iterator[None]:
+    """Waits for what one process at a time may do. Raises `BoardError` when the turn does not come in time."""
+    lock = _open(name)
+    deadline = time.monotonic() + timeout_s
+    try:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise BoardError(f"{_path(name)} has been locked by another process for {timeout_s:g} s; end it") from error
+                time.sleep(_PAUSE_S)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _open(name: str) -> int:
+    """Returns the open lock file of that name."""
+    try:
+        try:
+            return os.open(_path(name), os.O_RDWR)  # Linux may refuse O_CREAT for another user's file in /tmp
+        except FileNotFoundError:
+            return os.open(_path(name), os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise BoardError(
+            f"the lock of board {name} cannot be opened: {error}; run as the user who made it, or remove it"
+        ) from error
+
+
+def _path(name: str) -> Path:
+    return Path(tempfile.gettempdir()) / f"bnn_host-{re.sub('[^A-Za-z0-9_.-]', '-', name)}.lock"
+
+
+def _resolved(address: str) -> str:
+    """Returns the IP address of a board, so that all its names share one lock."""
+    try:
+        return socket.gethostbyname(address)
+    except OSError as error:
+        raise SilentBoardError(f"the board's address {address!r} is not known: {error}; give its IP address") from error

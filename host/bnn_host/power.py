@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The power of a board that measures it."""
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+__all__ = ["PowerMeter"]
+
+_INTERVAL_S: Final = 0.05
+
+
+class PowerMeter:
+    """What a board's sensors say of each rail while it works; `missing` says why there is nothing, where that is so."""
+
+    def __init__(self, device: Any) -> None:
+        self._rails: Mapping[str, Any] = {}
+        self._sums: dict[str, list[float]] = {}
+        self.missing = ""
+        if device.has_capability("REMOTE"):
+            self.missing = "PYNQ.remote does not give the sensors of its board"
+            return
+        try:
+            from pynq.pmbus import get_rails
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that there is no libsensors, which is said here
+                self._rails = {name: rail for name, rail in get_rails().items() if rail.power is not None}
+        except (ImportError, OSError) as error:
+            self.missing = f"the sensors cannot be read: {error}"
+        if not self._rails:
+            self.missing = self.missing or "the board has no sensors of power"
+
+    @contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Reads the sensors again and again in a thread of its own."""
+        end = threading.Event()
+
+        def measure() -> None:
+            while not end.wait(_INTERVAL_S):
+                for name, rail in self._rails.items():
+                    self._sums.setdefault(name, []).append(float(rail.power.value))
+
+        thread = threading.Thread(target=measure, daemon=True)
+        if self._rails:
+            thread.start()
+        try:
+            yield
+        finally:
+            end.set()
+            if self._rails:
+                thread.join()
+
+    @property
+    def watts(self) -> dict[str, float]:
+        """The mean power of each rail."""
+        return {name: sum(values) / len(values) for name, values in self._sums.items()}

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A board with PYNQ.remote, each of whose calls has a deadline. To be imported late, for it needs pynq and grpc."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+from pynq.pl_server.remote_device import GrpcChannel, RemoteDevice
+
+from bnn_host.board import SilentBoardError
+from bnn_hw.errors import BoardError
+
+__all__ = ["BoundedRemoteDevice"]
+
+_SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
+
+
+class BoundedRemoteDevice(RemoteDevice):
+    """pynq's `RemoteDevice`, whose calls end within `timeout_s` and raise `BoardError` where they fail.
+
+    pynq gives its calls no deadline, so one that is not answered would wait for ever, the first of them in the constructor.
+    """
+
+    def __init__(self, address: str, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        try:
+            super().__init__(ip_addr=address)
+        except RuntimeError as error:  # pynq's own, after 5 s
+            raise SilentBoardError(
+                f"the board at {address} does not answer: {error}; see that it is on, in this network, and runs PYNQ.remote"
+            ) from error
+
+    @property
+    def client(self) -> GrpcChannel:
+        """What holds the channel. The constructor sets it, and makes its stubs of the channel that it finds here."""
+        return self._client
+
+    @client.setter
+    def client(self, client: GrpcChannel) -> None:
+        client.channel = grpc.intercept_channel(client.channel, _Deadline(f"the board at {self.ip_addr}", self._timeout_s))
+        self._client = client
+
+    def disconnect(self) -> None:
+        """Ends the connection. What pynq still does with the device, such as to free a lost buffer, then fails at once."""
+        self._client.channel.close()
+
+
+class _Deadline(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor):
+    """Gives each call a deadline, and turns what went wrong into a `BoardError`."""
+
+    def __init__(self, board: str, timeout_s: float) -> None:
+        self._board, self._timeout_s = board, timeout_s
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+        call = continuation(details._replace(timeout=self._timeout_s), request)
+        if call.exception() is not None:  # which waits for the answer
+            raise self._error(call.exception())
+        return call
+
+    intercept_stream_unary = intercept_unary_unary
+
+    def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Iterator[Any]:
+        try:
+            yield from continuation(details._replace(timeout=self._timeout_s), request)
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: Any) -> BoardError:
+        if error.code() in _SILENT:
+            return SilentBoardError(f"{self._board} does not answer: {error.code().name}, {error.details()}")
+        return BoardError(f"{self._board} refuses: {error.details()}")

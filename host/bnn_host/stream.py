@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images to the accelerator and results from it, through a DMA and buffers of a board."""
+
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from bnn_host.board import SilentBoardError
+from bnn_host.dma import Dma, poll
+from bnn_host.images import image_words, pack_images
+from bnn_host.registers import Registers, flags
+from bnn_hw.errors import BoardError, MismatchError, UsageError
+from bnn_hw.layers import Input
+from bnn_hw.registers import COUNTER, Register, Status
+from bnn_hw.system import DMA_LENGTH_BITS
+
+__all__ = ["Flight", "ImageStream", "Pair", "Speed"]
+
+_WORD_BYTES: Final = 8
+_RESULT_BYTES: Final = 4
+_FRAMING: Final = Status.EARLY_LAST | Status.MISSING_LAST | Status.NULL_BYTE
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How long things may take: `image_s` by the plan, and `timeout_s` beside that."""
+
+    image_s: float
+    timeout_s: float
+
+    def deadline(self, images: int = 0) -> float:
+        """Returns when so many images, begun now, must have ended."""
+        return time.monotonic() + self.timeout_s + images * self.image_s
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two buffers of the board: `images` [chunk, words] uint64 and `results` [chunk, classes + 1] int32."""
+
+    images: Any
+    results: Any
+    images_address: int
+    results_address: int
+
+
+@dataclass(frozen=True, eq=False)
+class Flight:
+    """A chunk of `count` images on its way; `at`: the place of the first in its batch."""
+
+    pair: Pair
+    at: int
+    count: int
+    deadline: float
+
+
+class ImageStream:
+    """The way of batches through the accelerator, in chunks of `chunk_images` at the most.
+
+    Two pairs of buffers take turns, so that the processor packs a chunk while the one before is on its way.
+    """
+
+    def __init__(
+        self, device: Any, registers: Registers, dma: Dma, input_: Input, classes: int, chunk_images: int, speed: Speed
+    ) -> None:
+        self.input = input_  # whose pixel_threshold may change
+        self._registers, self._dma, self._speed = registers, dma, speed
+        self.chunk_images, self.columns = chunk_images, classes + 1
+        self._words = image_words(input_)
+        most = ((1 << DMA_LENGTH_BITS) - 1) // max(_WORD_BYTES * self._words, _RESULT_BYTES * self.columns)
+        if not 1 <= chunk_images <= most:
+            raise UsageError(f"chunk_images must be 1..{most:,}, which the DMA takes at once, not {chunk_images}")
+        self._packet_images = self._images = 0  # what the accelerator has been told and given since its reset
+        self._buffers: list[Any] = []
+        self.reset()
+        try:
+            self._pairs = [self._allocate(device) for _ in range(2)]
+        except SilentBoardError:
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        """Returns scores and class of each image of a batch, as `as_batch` gives it: [images, classes + 1] int32.
+
+        After any exception the stream is to be `reset`. Raises `BoardError` and `MismatchError`.
+        """
+        results = np.empty((len(batch), self.columns), np.int32)
+        flight: Flight | None = None
+        for number, at in enumerate(range(0, len(batch), self.chunk_images)):
+            pair = self._pairs[number % 2]
+            count = self.fill(pair, batch[at : at + self.chunk_images])
+            if flight:
+                self.wait(flight)
+            following = self.begin(pair, at, count)
+            if flight:
+                self.collect(flight, results)
+            flight = following
+        assert flight is not None
+        self.wait(flight)
+        self.collect(flight, results)
+        self.check()
+        return results
+
+    @property
+    def pair(self) -> Pair:
+        """One of the pairs of buffers, to use while `run` does not."""
+        return self._pairs[0]
+
+    def fill(self, pair: Pair, chunk: np.ndarray) -> int:
+        """Packs images into a buffer that is not on its way; returns how many."""
+        pack_images(chunk, self.input, np.asarray(pair.images))
+        pair.images[: len(chunk)].flush()
+        return len(chunk)
+
+    def begin(self, pair: Pair, at: int, count: int) -> Flight:
+        """Begins the transfer of the first `count` images of a pair, when the one before has ended."""
+        if count != self._packet_images:
+            self._registers.write(Register.PACKET_IMAGES, count)  # so that a packet at fault is flagged
+            self._packet_images = count
+        self._dma.receive(pair.results_address, count * self.columns * _RESULT_BYTES)
+        self._dma.send(pair.images_address, count * self._words * _WORD_BYTES)
+        self._images += count
+        return Flight(pair, at, count, self._speed.deadline(count))
+
+    def wait(self, flight: Flight) -> None:
+        """Waits until a transfer has ended. Raises `BoardError` where it does not in time, or ends wrongly."""
+        if not poll(self._dma.done, flight.deadline):
+            raise BoardError(
+                f"no end of images {flight.at:,}..{flight.at + flight.count - 1:,} within {self._speed.timeout_s:g} s and the "
+                f"{flight.count * self._speed.image_s:.3g} s that they take"
+            )
+        wanted, found = flight.count * self.columns * _RESULT_BYTES, self._dma.received()
+        if found != wanted:
+            raise BoardError(f"the results of {flight.count:,} images must have {wanted:,} bytes, not {found:,}")
+
+    def collect(self, flight: Flight, results: np.ndarray) -> None:
+        """Takes the results of a transfer that has ended. Raises `MismatchError` where a class is not that of its scores."""
+        flight.pair.results.invalidate()
+        rows = results[flight.at : flight.at + flight.count]
+        rows[:] = np.asarray(flight.pair.results)[: flight.count]
+        expected = rows[:, :-1].argmax(axis=1)
+        wrong = np.flatnonzero(rows[:, -1] != expected)
+        if wrong.size:
+            *scores, winner = rows[wrong[0]].tolist()
+            raise MismatchError(
+                f"image {flight.at + wrong[0]}: expected class {expected[wrong[0]]} of the scores {scores}, got {winner} "
+                f"({wrong.size:,} of {flight.count:,} differ)"
+            )
+
+    def check(self) -> None:
+        """Raises `BoardError` where counters and STATUS are not what the transfers since the last reset make them."""
+        found = self._registers.counters()
+        for register, unit in (
+            (Register.IMAGES_IN, 1),
+            (Register.IMAGES_OUT, 1),
+            (Register.WORDS_IN, self._words),
+            (Register.WORDS_OUT, self.columns),
+        ):
+            wanted = self._images * unit % COUNTER
+            if found[register] != wanted:
+                raise BoardError(f"{register.name} must be {wanted:,}, not {found[register]:,}")
+        status = self._registers.status()
+        if status & _FRAMING:
+            raise BoardError(f"STATUS must have no error flag, not {flags(status)}")
+
+    def reset(self) -> None:
+        """Ends whatever is on its way and makes DMA and accelerator ready. Raises `BoardError` where that fails."""
+        # First what sends, so that the rest of an image does not come after the accelerator's reset.
+        self._dma.reset(self._speed.deadline())
+        self._registers.reset()
+        self._packet_images = self._images = 0
+
+    def describe(self) -> str:
+        """Returns the state of DMA and accelerator as text, or that they do not answer."""
+        try:
+            return f"{self._dma.describe()}; {self._registers.describe()}"
+        except BoardError as error:
+            return str(error)
+
+    def abandon(self) -> None:
+        """Gives the buffers up, of a board that does not answer."""
+        self._buffers.clear()
+
+    def close(self) -> None:
+        """Frees the buffers, of a board that answers."""
+        try:
+            while self._buffers:
+                self._buffers.pop().freebuffer()
+        except SilentBoardError:
+            self.abandon()
+
+    def _allocate(self, device: Any) -> Pair:
+        words, columns = self._words * _WORD_BYTES, self.columns * _RESULT_BYTES
+        try:
+            images, images_address = self._buffer(device, self._words, np.uint64)
+            results, results_address = self._buffer(device, self.columns, np.int32)
+        except SilentBoardError:
+            raise
+        except (BoardError, RuntimeError, MemoryError, OSError) as error:  # as each of pynq's devices has it
+            raise BoardError(
+                f"the board has no {2 * self.chunk_images * (words + columns):,} bytes of contiguous memory for buffers of "
+                f"{self.chunk_images:,} images: {error}; give a smaller chunk_images, or close what else holds such memory"
+            ) from error
+        images[:] = 0  # the bits that pad an image stay so
+        return Pair(images, results, images_address, results_address)
+
+    def _buffer(self, device: Any, width: int, dtype: type) -> tuple[Any, int]:
+        """Returns a buffer and where the DMA finds it."""
+        buffer = device.allocate((self.chunk_images, width), dtype)
+        address = buffer.physical_address  # which a remote board refuses where it had no memory
+        self._buffers.append(buffer)
+        return buffer, address

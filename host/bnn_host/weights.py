@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other weights in an accelerator that was built for it: written, read back by the hardware, and taken between two images."""
+
+import time
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnn_host.dma import poll
+from bnn_host.registers import Registers
+from bnn_hw.boards import find_board
+from bnn_hw.errors import ArtefactError, BoardError, ToolError
+from bnn_hw.manifest import Manifest
+from bnn_hw.network import Network
+from bnn_hw.plan import load_plan
+from bnn_hw.registers import Control, Register, Status
+
+__all__ = ["Replacement", "replacement", "swap"]
+
+
+@dataclass(frozen=True, eq=False)
+class Replacement:
+    """A network and what the window of weights at `offset` must hold for it."""
+
+    network: Network
+    digest: str
+    offset: int
+    content: bytes
+
+
+def replacement(build: Path, manifest: Manifest, network: Network | Path) -> Replacement:
+    """Returns what puts `network`, or the one in that file, in place of the build's.
+
+    Raises `ArtefactError` where the build has no run-time weights or the network another shape.
+    """
+    window = manifest.ports["s_axi"].get("weights")
+    if not window:
+        raise ArtefactError(
+            f"{build} has its weights in the bitstream; `bnn_hw build --runtime-weights` makes one that takes others"
+        )
+    try:
+        from bnn_hw.network_file import load_network, network_digest
+    except ImportError as error:
+        raise ToolError(f"network files need safetensors: {error}; pip install safetensors") from error
+    from bnn_hw.runtime_weights import check_same_shape, memory_words
+
+    built = load_network(build / "network.safetensors")
+    other = network if isinstance(network, Network) else load_network(network)
+    check_same_shape(built, other)
+    plan = load_plan(build / "plan.json", built, find_board(manifest.board))
+    content = memory_words(other, plan).astype("<u4", copy=False).tobytes()
+    assert len(content) == 4 * window["words"]
+    return Replacement(other, network_digest(other), window["offset"], content)
+
+
+def swap(registers: Registers, new: Replacement, timeout_s: float) -> None:
+    """Takes other weights in use. No image may be on its way.
+
+    Raises `BoardError` where the hardware reads back something else, which leaves the weights in use as they are, or does not
+    end in time.
+    """
+    registers.write_words(new.offset, new.content)
+    crc = zlib.crc32(new.content)
+    registers.write(Register.WEIGHTS_CRC, crc)
+    registers.write_digest(Register.NEXT_DIGEST, new.digest)
+    registers.write(Register.STATUS, Status.SWAP_FAILED)  # of a swap before
+    registers.write(Register.CONTROL, Control.SWAP)
+    if not poll(lambda: not registers.status() & Status.SWAPPING, time.monotonic() + timeout_s):
+        raise BoardError(f"the swap of weights does not end within {timeout_s:g} s")
+    if registers.status() & Status.SWAP_FAILED:
+        found = registers.read(Register.FOUND_CRC)
+        raise BoardError(
+            f"the weights on the board must have CRC-32 {crc:#010x}, not {found:#010x}: they were damaged on the way, and those of "
+            "before stay in use; load them again"
+        )
+    digest = registers.digest(Register.DIGEST)
+    if digest != new.digest:
+        raise BoardError(f"after the swap the accelerator must carry {new.digest}, not {digest}; load the weights again")

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simulated boards for the tests of all parts: builds without verification, boards that are served, clients of them."""
+
+import fcntl
+import importlib.util
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnn_hw.boards import find_board
+from bnn_hw.build import build
+from bnn_hw.network import Network
+from bnn_hw.packaged import find_model
+from bnn_hw.plan import Plan
+from bnn_hw.planner import find_plan
+
+__all__ = ["ROOT", "built", "client", "environment", "free_address", "needs_pynq", "pynq_lock", "run_client", "serving"]
+
+ROOT = Path(__file__).parents[1]
+_START_S = 300  # with other tests at work
+_numbers = itertools.count(1)
+
+needs_pynq = pytest.mark.skipif(importlib.util.find_spec("pynq") is None, reason="pynq is not installed")
+
+
+def built(
+    model_or_network: str | Network, folder: Path, *, board: str = "pynq-z2", plan: Plan | None = None, **options: Any
+) -> Path:
+    """Returns `folder`, with a build in it that is not verified."""
+    network = model_or_network if isinstance(model_or_network, Network) else find_model(model_or_network, lambda path: None)
+    target = find_board(board)
+    build(network, target, plan or find_plan(network, target), folder, verify=False, **options)
+    return folder
+
+
+def free_address() -> str:
+    """Returns an address of the loopback that no other test has."""
+    return f"127.{os.getpid() >> 8 & 127 | 1}.{os.getpid() & 255}.{next(_numbers)}"
+
+
+def environment(address: str | None = None) -> dict[str, str]:
+    """Returns the environment of a process that imports this checkout, and has the board at `address`."""
+    paths = [str(ROOT / part) for part in (".", "rtl", "host", "gpu", "training", "tests")]
+    devices = {} if address is None else {"PYNQ_REMOTE_DEVICES": address}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **devices}
+
+
+@contextmanager
+def serving(build_folder: Path, address: str, *faults: str, options: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """Gives the process of `bnn_hw board-sim` on a build, which is ready; it is ended afterwards."""
+    arguments = ["board-sim", str(build_folder), "--address", address, *options]
+    arguments += [part for fault in faults for part in ("--fault", fault)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bnn_hw", *arguments],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    signal.signal(signal.SIGALRM, _give_up)
+    signal.alarm(_START_S)
+    try:
+        assert process.stdout is not None
+        printed = process.stdout.readline()
+        while printed and "PYNQ_REMOTE_DEVICES" not in printed:
+            printed += process.stdout.readline()
+        signal.alarm(0)
+        assert "PYNQ_REMOTE_DEVICES" in printed, f"the board did not start: {printed}"
+        yield process
+    finally:
+        signal.alarm(0)
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
+
+
+def _give_up(number: int, frame: object) -> None:
+    raise TimeoutError(f"the simulated board did not start within {_START_S} s")
+
+
+@contextmanager
+def pynq_lock() -> Iterator[None]:
+    """Lets one client of pynq's be at a time: it keeps state and parsed metadata in its own folder, for all processes."""
+    with (Path(tempfile.gettempdir()) / "bnn_hw-tests-pynq.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def client(code: str, address: str, *arguments: object) -> subprocess.Popen[str]:
+    """Starts a Python program that has the board at `address`; with `pynq_lock` held."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment(address), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run_client(code: str, address: str, *arguments: object, timeout_s: float = 120) -> str:
+    """Runs a Python program that has the board at `address`, and that must succeed; returns what it printed."""
+    with pynq_lock(), client(code, address, *arguments) as process:
+        try:
+            printed, errors = process.communicate(timeout=timeout_s)
+        finally:
+            process.kill()
+    assert process.returncode == 0, errors
+    return printed
