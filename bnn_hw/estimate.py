@@ -5,6 +5,7 @@ On families with 6-input look-up tables the large parts are counted as they are 
 memories. What is left is fitted to yosys (`bnn_hw synth` shows both).
 """
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
@@ -14,12 +15,22 @@ import numpy as np
 from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.boards import Board
 from bnn_hw.circuit import LUT_INPUTS
+from bnn_hw.engine_memory import LANE_BITS, EngineMemory, constant_bits, engine_memories
 from bnn_hw.family import Family
 from bnn_hw.memory import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts, weights_in_luts
-from bnn_hw.network import Conv, DenseRelu, MaxPool, Network, Scores, element_bits, scaled_reach
-from bnn_hw.stage import Conversion, Stage, Window
+from bnn_hw.network import Conv, DenseRelu, MaxPool, Network, Scores, element_bits
+from bnn_hw.stage import Conversion, Stage, Window, signed_bits
 
-__all__ = ["SHELL_RESOURCES", "Resources", "conversion_resources", "engine_resources", "result_resources", "stage_resources"]
+__all__ = [
+    "SHELL_RESOURCES",
+    "SWAP_RESOURCES",
+    "Resources",
+    "conversion_resources",
+    "engine_resources",
+    "result_resources",
+    "stage_resources",
+    "weights_resources",
+]
 
 _EXACT_LANES = 64  # up to which the circuit of a sum of integers is made to be counted,
 _MOST_LANES = 256  # or of a power of two up to here
@@ -58,6 +69,7 @@ class Resources:
 
 
 SHELL_RESOURCES = Resources(luts=480, flip_flops=310)  # of the AXI shell
+SWAP_RESOURCES = Resources(luts=330, flip_flops=260)  # of the AXI shell with run-time weights, on top of that
 
 
 def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:
@@ -72,7 +84,7 @@ def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:
 
 def engine_resources(stage: Stage, family: Family, levels: int) -> Resources:
     """Returns the estimate for a layer's engine and its window, without the converters before them."""
-    total = _pooling(stage) if isinstance(stage.step.layer, MaxPool) else _engine(stage, family, levels)
+    total = _pooling(stage, family) if isinstance(stage.step.layer, MaxPool) else _engine(stage, family, levels)
     bits = element_bits(stage.step.input)
     if stage.window:
         total += _window(stage.window, bits * stage.window_lanes, family)
@@ -97,12 +109,25 @@ def conversion_resources(conversion: Conversion, element_bits: int) -> Resources
 
 def result_resources(network: Network, last: Stage) -> Resources:
     """Returns the estimate for what finds the winner of the scores that the last stage gives."""
-    converter = conversion_resources(Conversion(network.classes, last.pe, 1), _scaled_bits(last))
-    return converter + Resources(2 * _scaled_bits(last), _scaled_bits(last))
+    converter = conversion_resources(Conversion(network.classes, last.pe, 1), last.scaled_bits)
+    return converter + Resources(2 * last.scaled_bits, last.scaled_bits)
 
 
-def _pooling(stage: Stage) -> Resources:
-    return Resources(2 * stage.pe + 20, stage.pe + 10)
+def weights_resources(stage: Stage, family: Family) -> Resources:
+    """Returns the estimate for the memories of an engine's weights, and where its sums start."""
+    if stage.runtime_weights:
+        return sum((_banked(memory, family) for memory in engine_memories(stage, family)), start=Resources())
+    layer = stage.step.layer
+    if isinstance(layer, MaxPool):
+        return Resources()
+    neuron_folds = -(-len(layer.weights) // stage.pe)
+    starts = 0 if isinstance(layer, DenseRelu | Scores) else lut_rom_luts(family, neuron_folds, stage.pe * stage.sum_bits)
+    in_luts = Resources(starts + lut_rom_luts(family, stage.words, stage.lut_bits), stage.lut_bits)
+    return in_luts + _block_memory(family, stage.words, stage.pe * stage.simd - stage.lut_bits, written=False)
+
+
+def _pooling(stage: Stage, family: Family) -> Resources:
+    return Resources(2 * stage.pe + 20, stage.pe + 10) + weights_resources(stage, family)
 
 
 def _engine(stage: Stage, family: Family, levels: int) -> Resources:
@@ -110,39 +135,45 @@ def _engine(stage: Stage, family: Family, levels: int) -> Resources:
     layer, pe, simd = stage.step.layer, stage.pe, stage.simd
     assert not isinstance(layer, MaxPool)
     neuron_folds, synapse_folds = -(-len(layer.weights) // pe), -(-layer.weights[0].size // simd)
-    sum_bits = pe * max(_signed_bits(bound) for bound in stage.reach)
+    sum_bits = pe * stage.sum_bits
     dots = _dots(stage, family, levels)
-    starts = 0 if isinstance(layer, DenseRelu | Scores) else lut_rom_luts(family, neuron_folds, sum_bits)
-    weights = lut_rom_luts(family, stage.words, stage.lut_bits)
     word_bits = simd * element_bits(stage.step.input)
     buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
-    result_bits = pe * (_scaled_bits(stage) if isinstance(layer, Scores) else element_bits(stage.step.output))
+    result_bits = pe * (stage.scaled_bits if isinstance(layer, Scores) else element_bits(stage.step.output))
     results = lut_ram_luts(family, 2, result_bits)
     scaling = _scaling(stage, family) if isinstance(layer, DenseRelu | Scores) else Resources()
-    flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + stage.lut_bits + word_bits + result_bits + 100
+    flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + word_bits + result_bits + 100
     sums = sum_bits * (1 if family.lut_inputs == LUT_INPUTS else 2)  # where one starts takes a look-up table beside the adder
-    in_block_ram = _block_memory(family, stage.words, pe * simd - stage.lut_bits, written=False)
-    luts = dots.luts + sums + starts + weights + in_block_ram.luts + buffer.luts + results + _CONTROL_LUTS
-    rams = buffer.block_rams + in_block_ram.block_rams
-    return Resources(luts, flip_flops, rams) + scaling
+    luts = dots.luts + sums + buffer.luts + results + _CONTROL_LUTS
+    return Resources(luts, flip_flops, buffer.block_rams) + weights_resources(stage, family) + scaling
 
 
 def _scaling(stage: Stage, family: Family) -> Resources:
     """Returns the estimate for what multiplies sums and adds offsets, and clamps what comes of that where it does."""
     layer, pe = stage.step.layer, stage.pe
     assert isinstance(layer, DenseRelu | Scores)
-    scaled_bits = _scaled_bits(stage)
+    scaled_bits = stage.scaled_bits
     luts = _LUT4_PER_SCORE_BIT * pe * scaled_bits if family.lut_inputs < LUT_INPUTS else 0
-    scale = int(abs(layer.scale.astype(np.int64)).max())
-    factor_bits = _signed_bits(2 * scale if stage.step.input.dtype == "bit" else scale)  # since a match more is a sum of 2 more
-    dsps = _multiplier_dsps(factor_bits, max(map(_signed_bits, stage.reach)))
+    factor_bits, offset_bits = constant_bits(stage) if stage.runtime_weights else _trained_bits(stage)
+    dsps = _multiplier_dsps(factor_bits, stage.sum_bits)
     if isinstance(layer, Scores):
         return Resources(luts, dsps=pe * dsps)
-    offset = int(abs(layer.offset.astype(np.int64)).max()) + scale * layer.weights.shape[1]
-    constants = _constants(family, -(-len(layer.weights) // pe), pe * (factor_bits + _signed_bits(offset)))
     clamp = _CLAMP_LUTS + -(-max(0, scaled_bits - layer.shift - 8) // 5)
     luts += pe * (clamp + (dsps - 1) * scaled_bits)  # parts of a product are added outside of DSPs
-    return constants + Resources(luts, pe * (_signed_bits(offset) + 8), dsps=pe * dsps)
+    scaled = Resources(luts, pe * (offset_bits + 8), dsps=pe * dsps)
+    if stage.runtime_weights:  # whose constants are counted with the weights
+        return scaled
+    return scaled + _constants(family, -(-len(layer.weights) // pe), pe * (factor_bits + offset_bits))
+
+
+def _trained_bits(stage: Stage) -> tuple[int, int]:
+    """Returns the bits of each scale and each offset of a layer as it was trained."""
+    layer = stage.step.layer
+    assert isinstance(layer, DenseRelu | Scores)
+    scale = int(abs(layer.scale.astype(np.int64)).max())
+    offset = int(abs(layer.offset.astype(np.int64)).max()) + scale * layer.weights.shape[1]
+    # A match more is a sum of 2 more.
+    return signed_bits(2 * scale if stage.step.input.dtype == "bit" else scale), signed_bits(offset)
 
 
 def _constants(family: Family, words: int, width: int) -> Resources:
@@ -204,17 +235,22 @@ def _memory(family: Family, depth: int, width: int) -> Resources:
     return _block_memory(family, depth, width, written=True)
 
 
+def _banked(memory: EngineMemory, family: Family) -> Resources:
+    """Returns what a memory of two banks takes: its lanes, what finds one of them to write, and selects one to read back."""
+    depth, total = 2 * memory.depth, Resources()
+    for width, count in Counter(map(memory.lane_width, range(memory.lanes))).items():
+        if memory.in_luts:
+            lane = Resources(lut_ram_luts(family, depth, width), width)
+        else:
+            lane = _block_memory(family, depth, width, written=True)
+        total += Resources(count * lane.luts, count * lane.flip_flops, count * lane.block_rams)
+    address_bits = (depth - 1).bit_length()
+    select = -(-(memory.lanes - 1) * LANE_BITS // 3) + memory.lanes  # a look-up table joins four lanes to one
+    return total + Resources(select + 2 * address_bits + 20, LANE_BITS * (1 + memory.lanes // 16) + address_bits + 20)
+
+
 def _block_memory(family: Family, depth: int, width: int, *, written: bool) -> Resources:
     """Returns what a memory in block RAM takes: a look-up table of 6 inputs selects one of 4 rows, one of 4 one of 2."""
     layout = block_ram_layout(family, depth, width, written=written)
     luts = width * -(-(layout.rows - 1) // (3 if family.lut_inputs >= LUT_INPUTS else 1))
     return Resources(luts, block_rams=layout.count)
-
-
-def _scaled_bits(stage: Stage) -> int:
-    assert isinstance(stage.step.layer, DenseRelu | Scores)
-    return _signed_bits(int(scaled_reach(stage.step.layer, stage.step.input).max()))
-
-
-def _signed_bits(value: int) -> int:
-    return max(value, -value - 1).bit_length() + 1

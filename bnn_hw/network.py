@@ -53,6 +53,7 @@ __all__ = [  # the layers too, so that a network and its layers come from one pl
     "WeightLayer",
     "element_bits",
     "layer_sums",
+    "scaled_limits",
     "scaled_reach",
     "weight_matrix",
     "window_places",
@@ -165,6 +166,14 @@ def layer_sums(layer: WeightLayer, signal: Signal) -> Sums:
 def scaled_reach(layer: DenseRelu | Scores, signal: Signal) -> np.ndarray:
     """Returns a bound on the magnitude of each output's ``scale * sum + offset``: [outputs] int64."""
     return np.abs(layer.scale.astype(np.int64)) * -layer_sums(layer, signal).low + np.abs(layer.offset.astype(np.int64))
+
+
+def scaled_limits(layer: DenseRelu | Scores, signal: Signal) -> tuple[int, int]:
+    """Returns the greatest magnitude that a scale may have in a layer of this shape, and that ``scale * sum + offset`` may."""
+    reach = -layer_sums(layer, signal).low
+    most = _INT32_MAX if isinstance(layer, Scores) else _INT48_MAX
+    scale = min(1 << 31, most // reach)
+    return scale, min(most, scale * reach + (1 << 31))
 
 
 def window_places(extent: int, size: int, stride: int) -> int:

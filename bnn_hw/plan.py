@@ -7,7 +7,7 @@ slowest one sets the initiation interval. `bnn_hw.planner` finds plans; a plan i
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
-from bnn_hw.estimate import SHELL_RESOURCES, Resources, result_resources, stage_resources
+from bnn_hw.estimate import SHELL_RESOURCES, SWAP_RESOURCES, Resources, result_resources, stage_resources
 from bnn_hw.family import SERIES_7, Family
-from bnn_hw.memory import weights_in_luts
+from bnn_hw.memory import ram_in_luts, weights_in_luts
 from bnn_hw.network import Conv, MaxPool, Network, WeightLayer
 from bnn_hw.stage import LayerPlan, Stage, engine_cycles, input_cycles, stages
 
@@ -35,12 +35,13 @@ class Plan:
     """The parallelism of a network's layers with weights, in order, and what it is made of.
 
     `levels`: the most levels of logic between two registers of a dot product: look-up tables, or adders where the
-    family's have less than 6 inputs.
+    family's have less than 6 inputs. `runtime_weights`: whether the weights can be replaced (see `bnn_hw.runtime_weights`).
     """
 
     layers: tuple[LayerPlan, ...]
     family: Family = SERIES_7
     levels: int = 8
+    runtime_weights: bool = False
 
     def check(self, network: Network) -> "Plan":
         """Returns the plan if it is one for `network`; raises `ArtefactError` naming the layer if not."""
@@ -58,7 +59,7 @@ class Plan:
 
     def stages(self, network: Network) -> list[Stage]:
         """Returns the stages of `network` under this plan."""
-        return list(stages(network, self.layers))
+        return list(stages(network, self.layers, runtime_weights=self.runtime_weights))
 
     def cycles(self, network: Network) -> int:
         """Returns the initiation interval: cycles from one image to the next."""
@@ -68,7 +69,8 @@ class Plan:
         """Returns the estimate for each layer, in order, and then for `RESULT` and `SHELL`."""
         made = self.stages(network)
         estimates = {stage.step.layer.name: stage_resources(stage, self.family, self.levels) for stage in made}
-        return {**estimates, RESULT: result_resources(network, made[-1]), SHELL: SHELL_RESOURCES}
+        shell = SHELL_RESOURCES + SWAP_RESOURCES if self.runtime_weights else SHELL_RESOURCES
+        return {**estimates, RESULT: result_resources(network, made[-1]), SHELL: shell}
 
     def resources(self, network: Network) -> Resources:
         """Returns the estimate for the whole accelerator with its shell."""
@@ -99,17 +101,19 @@ def weight_layers(network: Network) -> list[WeightLayer]:
     return [layer for layer in network.layers if not isinstance(layer, MaxPool)]
 
 
-def load_plan(path: Path, network: Network, board: Board) -> Plan:
+def load_plan(path: Path, network: Network, board: Board, *, runtime_weights: bool = False) -> Plan:
     """Reads a plan file. Raises `ArtefactError` for one that does not fit the network or the board.
 
-    Of each layer name, pe and simd count, and lut_bits where it is there; beside the layers family and levels where they
-    are. What is not there is chosen for the board.
+    Of each layer name, pe and simd count, and lut_bits where it is there; beside the layers family, levels and
+    runtime_weights where they are. What is not there is chosen for the board. With `runtime_weights` the plan has them
+    whatever the file says.
     """
     try:
         description: dict[str, Any] = json.loads(path.read_text())
         if (description["format"], description["version"]) != (_FORMAT, _VERSION):
             raise ArtefactError(f"{path}: format and version must be {_FORMAT} {_VERSION}")
         family, levels = description.get("family", board.family.name), description.get("levels", board.levels)
+        runtime = description.get("runtime_weights", False)
         fields = [(layer["name"], layer["pe"], layer["simd"], layer.get("lut_bits")) for layer in description["layers"]]
     except OSError as error:
         raise ArtefactError(f"plan {path} cannot be read: {error}") from error
@@ -119,26 +123,31 @@ def load_plan(path: Path, network: Network, board: Board) -> Plan:
         raise ArtefactError(f"{path} is a plan for the family {family}, but {board.name} is of {board.family.name}; find a new one")
     if type(levels) is not int:
         raise ArtefactError(f"{path}: levels must be an integer")
+    if type(runtime) is not bool:
+        raise ArtefactError(f"{path}: runtime_weights must be true or false")
     for name, pe, simd, lut_bits in fields:
         if not (isinstance(name, str) and type(pe) is int and type(simd) is int and type(lut_bits) in (int, type(None))):
             raise ArtefactError(f"{path}, layer {name!r}: pe, simd and lut_bits must be integers")
     layers = tuple(LayerPlan(name, pe, simd, lut_bits or 0) for name, pe, simd, lut_bits in fields)
-    plan = Plan(layers, board.family, levels).check(network)
+    plan = Plan(layers, board.family, levels, runtime or runtime_weights).check(network)
     missing = {name for name, _, _, lut_bits in fields if lut_bits is None}
-    return Plan(tuple(_placed(layer, plan, network) if layer.name in missing else layer for layer in layers), plan.family, levels)
+    return replace(plan, layers=tuple(_placed(layer, plan, network) if layer.name in missing else layer for layer in layers))
 
 
 def _placed(planned: LayerPlan, plan: Plan, network: Network) -> LayerPlan:
     """Returns a layer's plan with its weights where they cost less."""
     layer = next(layer for layer in weight_layers(network) if layer.name == planned.name)
     bits = planned.pe * planned.simd
-    in_luts = weights_in_luts(plan.family, engine_cycles(layer, planned.pe, planned.simd), bits)
+    words = engine_cycles(layer, planned.pe, planned.simd)
+    in_luts = weights_in_luts(plan.family, words, bits) if not plan.runtime_weights else ram_in_luts(plan.family, 2 * words, bits)
     return LayerPlan(planned.name, planned.pe, planned.simd, bits if in_luts else 0)
 
 
 def plan_digest(plan: Plan) -> str:
     """Returns the plan's identity: the SHA-256 of what in it decides about the hardware, in hexadecimal."""
-    fields = {"family": plan.family.name, "levels": plan.levels, "layers": [vars(layer) for layer in plan.layers]}
+    fields: dict[str, Any] = {"family": plan.family.name, "levels": plan.levels, "layers": [vars(layer) for layer in plan.layers]}
+    if plan.runtime_weights:
+        fields["runtime_weights"] = True
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
@@ -167,6 +176,7 @@ def plan_json(plan: Plan, network: Network) -> str:
         "version": _VERSION,
         "family": plan.family.name,
         "levels": plan.levels,
+        "runtime_weights": plan.runtime_weights,
         "cycles_per_image": plan.cycles(network),
         "layers": layers,
         "estimates": estimates,

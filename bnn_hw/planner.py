@@ -7,16 +7,17 @@ them, and each layer's weights lie where they cost less. The price is moved unti
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import takewhile
 from typing import Final
 
 from bnn_hw.boards import Board
+from bnn_hw.engine_memory import LANE_BITS
 from bnn_hw.errors import ArtefactError
 from bnn_hw.estimate import Resources, conversion_resources, engine_resources
-from bnn_hw.memory import block_rams, lut_rom_luts
+from bnn_hw.memory import block_rams, lut_ram_luts, lut_rom_luts
 from bnn_hw.network import Conv, MaxPool, Network, Signal, WeightLayer, element_bits
 from bnn_hw.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.stage import Stage, divisors, engine_cycles, input_cycles, input_lanes, next_stage
@@ -32,14 +33,14 @@ _MOST_CYCLES: Final = 1e15  # that a rate leaves for an image
 _LATE: Final = 1e6  # what a cycle too many costs in look-up tables
 
 
-def find_plan(network: Network, board: Board, fps: float | None = None) -> Plan:
+def find_plan(network: Network, board: Board, fps: float | None = None, *, runtime_weights: bool = False) -> Plan:
     """Returns the cheapest plan that reaches `fps`, or without it the fastest that `board` has room for.
 
     What a plan costs is the shares of the board's look-up tables, block RAM and DSPs that it fills, added up. It has room
     when it fills at most 90 % of each by estimate. Raises `ArtefactError` when there is none, saying by how much and what is
     possible.
     """
-    search = _Search(network, board)
+    search = _Search(network, board, runtime_weights)
     least = _fully_parallel(network).cycles(network)
     if fps is None:
         return search.fastest(least)
@@ -160,8 +161,8 @@ class _Way:
 class _Search:
     """Plans for a network on a board. What a shape of a layer takes is kept, since many searches ask for the same."""
 
-    def __init__(self, network: Network, board: Board) -> None:
-        self._network, self._board = network, board
+    def __init__(self, network: Network, board: Board, runtime_weights: bool) -> None:
+        self._network, self._board, self._runtime_weights = network, board, runtime_weights
         self._steps = list(network.steps())
         self._shape = cache(self._new_shape)
         self._shapes = cache(self._new_shapes)
@@ -169,7 +170,7 @@ class _Search:
 
     def fastest(self, least: int) -> Plan:
         """Returns the plan of the fewest cycles, `least` or more, that has room. Raises `ArtefactError` when none has."""
-        serial = Plan(tuple(LayerPlan(layer.name, 1, 1) for layer in weight_layers(self._network)))
+        serial = self._plan(LayerPlan(layer.name, 1, 1) for layer in weight_layers(self._network))
         slow = serial.cycles(self._network)
         found = self.cheapest(slow)
         if not found.fits:
@@ -214,17 +215,19 @@ class _Search:
 
     def _filled(self, plan: Plan) -> Plan:
         """Returns the plan with as many weights in block RAM as there is room for, the deepest memories first."""
-        family = self._board.family
         shapes = {stage.step.layer.name: stage for stage in plan.stages(self._network)}
         layers = {layer.name: replace(layer, lut_bits=layer.pe * layer.simd) for layer in plan.layers}
-        bare = Plan(tuple(layers.values()), family, plan.levels)
+        bare = self._plan(layers.values())
         left = BUDGET * self._board.block_rams - bare.resources(self._network).block_rams
-        for name in sorted(layers, key=lambda name: -lut_rom_luts(family, shapes[name].words, 1)):
+        for name in sorted(layers, key=lambda name: -self._luts(shapes[name].words, 1)):
             bits, words = layers[name].lut_bits, shapes[name].words
-            taken = bisect_right(range(1, bits + 1), left, key=lambda taken: block_rams(family, words, taken))
-            left -= block_rams(family, words, taken)
+            taken = bisect_right(range(1, bits + 1), left, key=lambda taken: self._block_rams(words, taken))
+            left -= self._block_rams(words, taken)
             layers[name] = replace(layers[name], lut_bits=bits - taken)
-        return Plan(tuple(layers.values()), family, plan.levels)
+        return self._plan(layers.values())
+
+    def _plan(self, layers: Iterable[LayerPlan]) -> Plan:
+        return Plan(tuple(layers), self._board.family, self._board.levels, self._runtime_weights)
 
     def _at_price(self, cycles: int, price: float) -> Plan:
         """Returns the cheapest plan where a part of a block RAM costs so many look-up tables."""
@@ -241,7 +244,7 @@ class _Search:
                         after[stage.pe] = _Way(cost, (*way.layers, planned) if planned else way.layers)
             ways = after
         best = min(ways.values(), key=lambda way: way.cost)
-        return Plan(best.layers, self._board.family, self._board.levels)
+        return self._plan(best.layers)
 
     def _found(self, plan: Plan, cycles: int) -> _Found:
         share = max(_shares(plan.resources(self._network), self._board).values())
@@ -283,13 +286,31 @@ class _Search:
     def _new_shape(self, index: int, planned: LayerPlan) -> _Shape:
         board = self._board
         bits = planned.pe * planned.simd
-        stage = next_stage(self._steps[index], planned.simd, replace(planned, lut_bits=bits), first=index == 0)
+        stage = next_stage(
+            *(self._steps[index], planned.simd, replace(planned, lut_bits=bits)),
+            first=index == 0,
+            runtime_weights=self._runtime_weights,
+        )
         need = engine_resources(stage, board.family, board.levels)
-        parts = block_rams(board.family, stage.words, bits) * board.family.block_ram_parts
-        return _Shape(planned, self._priced(need), stage.cycles, lut_rom_luts(board.family, stage.words, bits), parts)
+        parts = self._block_rams(stage.words, bits) * board.family.block_ram_parts
+        return _Shape(planned, self._priced(need), stage.cycles, self._luts(stage.words, bits), parts)
+
+    def _luts(self, words: int, bits: int) -> int:
+        """Returns the look-up tables of weights that lie there."""
+        family = self._board.family
+        return lut_ram_luts(family, 2 * words, bits) if self._runtime_weights else lut_rom_luts(family, words, bits)
+
+    def _block_rams(self, words: int, bits: int) -> float:
+        """Returns the block RAMs of weights that lie there."""
+        family = self._board.family
+        if not self._runtime_weights:
+            return block_rams(family, words, bits)
+        lanes, rest = divmod(bits, LANE_BITS)
+        lane, last = (block_rams(family, 2 * words, width, written=True) for width in (LANE_BITS, rest))
+        return lanes * lane + last
 
     def _new_pooling(self, index: int, lanes: int) -> _Shape:
-        stage = next_stage(self._steps[index], lanes, None, first=index == 0)
+        stage = next_stage(self._steps[index], lanes, None, first=index == 0, runtime_weights=self._runtime_weights)
         need = engine_resources(stage, self._board.family, self._board.levels)
         return _Shape(None, self._priced(need), stage.cycles, 0, 0)
 

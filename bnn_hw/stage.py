@@ -21,6 +21,8 @@ from bnn_hw.network import (
     WeightLayer,
     element_bits,
     layer_sums,
+    scaled_limits,
+    scaled_reach,
     window_places,
 )
 
@@ -35,6 +37,7 @@ __all__ = [
     "input_cycles",
     "input_lanes",
     "next_stage",
+    "signed_bits",
     "stages",
 ]
 
@@ -130,6 +133,7 @@ class Stage:
     pe: int
     conversions: tuple[Conversion, ...]
     lut_bits: int = 0  # of the weights of a cycle
+    runtime_weights: bool = False
 
     @property
     def window(self) -> Window | None:
@@ -156,15 +160,34 @@ class Stage:
 
     @property
     def reach(self) -> tuple[int, int]:
-        """The least and the greatest that a sum of matches or of products comes to, less its threshold where it has one."""
+        """The least and the greatest that a sum of matches or of products comes to, less its threshold where it has one.
+
+        With run-time weights thresholds may be any.
+        """
         layer = self.step.layer
         assert not isinstance(layer, MaxPool)
         sums = layer_sums(layer, self.step.input)
         if isinstance(layer, DenseRelu | Scores):
             return sums.always, sums.never - 1
+        if self.runtime_weights:
+            return sums.always - sums.never, sums.never - 1 - sums.always
         # Outputs that pad never fire.
         greatest = sums.never if len(layer.weights) % self.pe else int(layer.thresholds.max())
         return sums.always - greatest, sums.never - 1 - int(layer.thresholds.min())
+
+    @property
+    def sum_bits(self) -> int:
+        """The bits of a sum less its threshold."""
+        return max(map(signed_bits, self.reach))
+
+    @property
+    def scaled_bits(self) -> int:
+        """The bits of ``scale * sum + offset`` of each of the layer's outputs; with run-time weights of any that it may have."""
+        layer, signal = self.step.layer, self.step.input
+        assert isinstance(layer, DenseRelu | Scores)
+        if self.runtime_weights:
+            return signed_bits(scaled_limits(layer, signal)[1])
+        return max(signed_bits(int(scaled_reach(layer, signal).max())), 2)
 
     @property
     def places(self) -> int:
@@ -186,16 +209,17 @@ def engine_cycles(layer: WeightLayer, pe: int, simd: int) -> int:
     return -(-len(layer.weights) // pe) * -(-layer.weights[0].size // simd)
 
 
-def stages(network: Network, layers: Sequence[LayerPlan]) -> Iterator[Stage]:
+def stages(network: Network, layers: Sequence[LayerPlan], *, runtime_weights: bool = False) -> Iterator[Stage]:
     """Yields a network's stages; `layers`: the plan of each layer with weights, in order."""
     remaining, lanes = iter(layers), input_lanes(network)
     for index, step in enumerate(network.steps()):
-        stage = next_stage(step, lanes, None if isinstance(step.layer, MaxPool) else next(remaining), first=index == 0)
+        planned = None if isinstance(step.layer, MaxPool) else next(remaining)
+        stage = next_stage(step, lanes, planned, first=index == 0, runtime_weights=runtime_weights)
         yield stage
         lanes = stage.pe
 
 
-def next_stage(step: Step, lanes: int, planned: LayerPlan | None, *, first: bool) -> Stage:
+def next_stage(step: Step, lanes: int, planned: LayerPlan | None, *, first: bool, runtime_weights: bool = False) -> Stage:
     """Returns the stage of a layer that takes words of `lanes` elements, of images if it is the first one.
 
     A pooling works on the words that come, so `planned` is None for it.
@@ -204,12 +228,12 @@ def next_stage(step: Step, lanes: int, planned: LayerPlan | None, *, first: bool
     vector = step.input.size if first else step.input.shape[-1]
     if planned is None:
         width = max(divisor for divisor in divisors(step.input.shape[-1]) if divisor <= lanes) if first else lanes
-        return Stage(step, width, width, _conversions(vector, vector, lanes, width))
+        return Stage(step, width, width, _conversions(vector, vector, lanes, width), runtime_weights=runtime_weights)
     if isinstance(step.layer, Conv):
         conversions = _conversions(vector, vector, lanes, min(planned.simd, step.input.shape[2]))
     else:
         conversions = _conversions(vector, step.input.size, lanes, planned.simd)
-    return Stage(step, planned.simd, planned.pe, conversions, planned.lut_bits)
+    return Stage(step, planned.simd, planned.pe, conversions, planned.lut_bits, runtime_weights)
 
 
 def input_lanes(network: Network) -> int:
@@ -220,6 +244,11 @@ def input_lanes(network: Network) -> int:
 def input_cycles(network: Network) -> int:
     """Returns the words of `STREAM_BITS` bits that an image takes on the input stream, one a cycle."""
     return -(-network.input.signal.size // input_lanes(network))
+
+
+def signed_bits(value: int) -> int:
+    """Returns the bits of a signed integer that holds `value`."""
+    return max(value, -value - 1).bit_length() + 1
 
 
 def divisors(count: int) -> list[int]:

@@ -37,6 +37,7 @@ __all__ = ["build", "verify"]
 @click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="A plan.json, as a build writes it, edited.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
 @click.option("--fit", is_flag=True, help="Find the fastest plan that the board has room for; without other options too.")
+@click.option("--runtime-weights", is_flag=True, help="Make weights replaceable without synthesis, by a network of the same shape.")
 @click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")
 @click.option("--bitstream", "with_bitstream", is_flag=True, help="Then run Vivado, as `bnn_hw bitstream` does.")
 @json_option
@@ -47,6 +48,7 @@ def build(
     plan_path: Path | None,
     fps: float | None,
     fit: bool,
+    runtime_weights: bool,
     verified: bool,
     with_bitstream: bool,
     as_json: bool,
@@ -67,7 +69,10 @@ def build(
     if with_bitstream:
         block_design(board, ADDRESS_BITS)  # so that a board without a processor is refused before the build
     network = find_model(model, fold_checkpoint)
-    plan = load_plan(plan_path, network, board) if plan_path is not None else find_plan(network, board, fps)
+    if plan_path is not None:
+        plan = load_plan(plan_path, network, board, runtime_weights=runtime_weights)
+    else:
+        plan = find_plan(network, board, fps, runtime_weights=runtime_weights)
     folder = out if out is not None else Path("build") / f"{network.name}-{board.name}"
     with console.status(f"building {network.name}") as status:
         result = make_build(

@@ -1,13 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The accelerator: an engine for each layer, chained by ready/valid streams."""
 
-from functools import partial
+from collections.abc import Sequence
+from functools import reduce
+from operator import or_
 
-import numpy as np
 from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
+from bnn_hw.engine_memory import (
+    constant_bits,
+    contents,
+    lane_words,
+    row_integers,
+    scaling_groups,
+    threshold_groups,
+    weight_rows,
+)
 from bnn_hw.family import Family
 from bnn_hw.network import (
     Conv,
@@ -18,17 +28,17 @@ from bnn_hw.network import (
     Scores,
     Signal,
     element_bits,
-    layer_sums,
-    scaled_reach,
     weight_matrix,
 )
 from bnn_hw.plan import Plan
+from bnn_hw.runtime_weights import WeightsWindow, weights_window
 from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
 from bnn_rtl.argmax import Argmax, result_layout
+from bnn_rtl.banked_memory import BankedMemory, WeightsSignature, read_latency
 from bnn_rtl.dot_product import DotProduct, dot_product
-from bnn_rtl.finish import Finish, Requantize, ScaleOffset, ThresholdCompare, shape_for
+from bnn_rtl.finish import Finish, Requantize, ScaleOffset, ThresholdCompare
 from bnn_rtl.lut_rom import LutRom
-from bnn_rtl.matrix_vector import MatrixVectorUnit, folds, weight_words
+from bnn_rtl.matrix_vector import MatrixVectorUnit, folds
 from bnn_rtl.max_pool import MaxPoolUnit
 from bnn_rtl.sliding_window import SlidingWindow
 from bnn_rtl.width_converter import WidthConverter
@@ -48,6 +58,7 @@ class Accelerator(Component):
 
     i : stream of words of 64 bits, ceil(bits/64) an image; element 0 lowest, what lies past the image's end is 0
     o : stream of `result_layout`: the scores, class 0 first, then the class
+    weights : with run-time weights, the master of all memories
     """
 
     def __init__(self, network: Network, plan: Plan) -> None:
@@ -56,8 +67,14 @@ class Accelerator(Component):
         kinds = {kind for stage in self._stages if (kind := _dot_kind(stage))}
         self._dots = {kind: dot_product(*kind, plan.family, plan.levels) for kind in kinds}
         self._family = plan.family
-        self._units = [_unit(stage, self._dots, plan.family) for stage in self._stages]
-        super().__init__({"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))})
+        members = {"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))}
+        self._banks: dict[str, dict[str, BankedMemory]] = {}  # by layer and by what they hold
+        if plan.runtime_weights:
+            window = weights_window(network, plan)
+            self._banks = _banks(window, self._stages)
+            members["weights"] = In(WeightsSignature((window.words - 1).bit_length()))
+        self._units = [_unit(stage, self._dots, plan.family, self._banks.get(stage.step.layer.name, {})) for stage in self._stages]
+        super().__init__(members)
 
     @property
     def parts(self) -> list[DotProduct | LutRom]:
@@ -90,7 +107,7 @@ class Accelerator(Component):
                 upstream = _append(m, f"_pixels_{name}", upstream, pixels)
             upstream = _append(m, name, upstream, unit)
         last = self._stages[-1]
-        score_shape = _scaled_shape(last)
+        score_shape = signed(last.scaled_bits)
         converter = WidthConverter(score_shape.width, self._network.classes, last.pe, 1)
         upstream = _append(m, "_argmax_input", upstream, converter)
         m.submodules["_argmax"] = argmax = Argmax(score_shape, self._network.classes)
@@ -100,7 +117,29 @@ class Accelerator(Component):
             upstream.ready.eq(argmax.i.ready),
         ]
         connect(m, argmax.o, flipped(self.o))
+        self._share_weights(m)
         return m
+
+    def _share_weights(self, m: Module) -> None:
+        """Brings what writes and reads back the memories to all of them, wherever they are; one at most finds a word."""
+        memories = [memory for banks in self._banks.values() for memory in banks.values()]
+        for memory in memories:
+            for name, member in memory.weights.signature.members.items():
+                if member.flow == In:
+                    m.d.comb += getattr(memory.weights, name).eq(getattr(self.weights, name))
+        if memories:
+            m.d.comb += self.weights.found.eq(reduce(or_, (memory.weights.found for memory in memories)))
+
+
+def _banks(window: WeightsWindow, stages: Sequence[Stage]) -> dict[str, dict[str, BankedMemory]]:
+    """Returns the memories of each layer with run-time weights."""
+    held = {stage.step.layer.name: contents(stage) for stage in stages}
+    made: dict[str, dict[str, BankedMemory]] = {name: {} for name in held}
+    timing = read_latency(window.memories), (window.words - 1).bit_length()
+    for memory, address in zip(window.memories, window.addresses, strict=False):
+        words = lane_words(held[memory.layer][memory.what])
+        made[memory.layer][memory.what] = BankedMemory(memory, address, words, *timing)
+    return made
 
 
 def _append(m: Module, name: str, upstream: stream.Interface, component: Component) -> stream.Interface:
@@ -135,44 +174,26 @@ def _dot_kind(stage: Stage) -> tuple[Shape, int, int | None] | None:
     return element_shape(stage.step.input), stage.simd, stage.window_lanes if zeros else None
 
 
-def _unit(stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct], family: Family) -> MatrixVectorUnit | MaxPoolUnit:
-    layer, signal = stage.step.layer, stage.step.input
+def _unit(
+    stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct], family: Family, banks: dict[str, BankedMemory]
+) -> MatrixVectorUnit | MaxPoolUnit:
+    layer = stage.step.layer
     if isinstance(layer, MaxPool):
-        return MaxPoolUnit(layer.size[0] * layer.size[1], stage.pe, layer.and_channels)
+        return MaxPoolUnit(layer.size[0] * layer.size[1], stage.pe, banks.get("and_channels", layer.and_channels))
     kind = _dot_kind(stage)
     assert kind is not None
     dot = dots[kind]
     outputs, inputs = weight_matrix(layer).shape
     total_shape = dot.total_shape(folds(inputs, stage.simd))
-    bits = signal.dtype == "bit"
-    # Matches m of bits stand for the sum 2m - inputs; an 8-bit sum lacks 1 for each weight of -1 (see SignedSum).
-    missing = np.zeros(outputs, np.int64) if bits else (~weight_matrix(layer)).sum(axis=1)
-    groups = partial(_groups, pe=stage.pe)
     match layer:
-        case Dense(thresholds=thresholds) | Conv(thresholds=thresholds):
-            never = layer_sums(layer, signal).never
-            finish: Finish = ThresholdCompare(groups(thresholds - missing, padding=never), stage.reach)
-        case DenseRelu(scale=scale, offset=offset) | Scores(scale=scale, offset=offset):
-            factor = scale.astype(np.int64) * (2 if bits else 1)
-            constant = offset + scale.astype(np.int64) * (-inputs if bits else missing)
-            constants = groups(factor, padding=0), groups(constant, padding=0)
-            scaled = ScaleOffset(layer.name, total_shape, _scaled_shape(stage), *constants, family)
+        case Dense() | Conv():
+            finish: Finish = ThresholdCompare(threshold_groups(stage).tolist(), stage.reach)
+        case DenseRelu() | Scores():
+            scale, offset = (values.tolist() for values in scaling_groups(stage))
+            shape = signed(stage.scaled_bits)
+            bits = constant_bits(stage) if banks else None
+            scaled = ScaleOffset(layer.name, total_shape, shape, scale, offset, family, bits=bits, banks=banks.get("scales"))
             finish = Requantize(scaled, layer.shift) if isinstance(layer, DenseRelu) else scaled
-    words = weight_words(weight_matrix(layer), stage.pe, stage.simd)
-    shape = {"inputs": inputs, "outputs": outputs, "pe": stage.pe, "lut_bits": stage.lut_bits}
-    return MatrixVectorUnit(layer.name, dot, words, family, finish=finish, **shape)
-
-
-def _groups(values: np.ndarray, pe: int, padding: int) -> list[list[int]]:
-    """Returns the outputs' values in groups of `pe`, the last one padded."""
-    padded = np.full(folds(len(values), pe) * pe, padding, np.int64)
-    padded[: len(values)] = values
-    return padded.reshape(-1, pe).tolist()
-
-
-def _scaled_shape(stage: Stage) -> Shape:
-    """Returns the shape that holds scale * sum + offset of each of a layer's outputs."""
-    layer = stage.step.layer
-    assert isinstance(layer, DenseRelu | Scores)
-    reach = int(scaled_reach(layer, stage.step.input).max())
-    return signed(max(shape_for(-reach, reach).width, 2))
+    words = row_integers(weight_rows(weight_matrix(layer), stage.pe, stage.simd))
+    sizes = {"inputs": inputs, "outputs": outputs, "pe": stage.pe, "lut_bits": stage.lut_bits}
+    return MatrixVectorUnit(layer.name, dot, words, family, finish=finish, banks=banks, **sizes)

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from bnn_hw.family import SERIES_7, Family
 from bnn_hw.memory import weights_in_luts
+from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.group_memory import group_address, group_memory
 from bnn_rtl.lut_rom import LutRom, lut_rom, read_rom
 
@@ -63,7 +64,7 @@ class ScaleOffset(Component):
     o_valid, o    : its PE results of `result_shape`, which holds them all, the first one lowest
 
     `name`: of the layer. `scale`, `offset`: for each group a sequence of PE integers, which are held in look-up tables or in
-    block RAM, where they cost less.
+    block RAM, where they cost less; or in `banks`, where each has so many bits as `bits` says.
     """
 
     latency = 3
@@ -76,10 +77,13 @@ class ScaleOffset(Component):
         scale: Sequence[Sequence[int]],
         offset: Sequence[Sequence[int]],
         family: Family = SERIES_7,
+        *,
+        bits: tuple[int, int] | None = None,
+        banks: BankedMemory | None = None,
     ) -> None:
         self.result_shape = result_shape
-        self._scale_shape = shape_for(min(map(min, scale)), max(map(max, scale)))
-        self._offset_shape = shape_for(min(map(min, offset)), max(map(max, offset)))
+        self._scale_shape = shape_for(min(map(min, scale)), max(map(max, scale))) if bits is None else signed(bits[0])
+        self._offset_shape = shape_for(min(map(min, offset)), max(map(max, offset))) if bits is None else signed(bits[1])
         pe = len(scale[0])
         self._layout = data.ArrayLayout(data.StructLayout({"scale": self._scale_shape, "offset": self._offset_shape}), pe)
         self._rows = [
@@ -88,7 +92,7 @@ class ScaleOffset(Component):
         ]
         words = [self._layout.const(row).as_value().value for row in self._rows]
         in_luts = weights_in_luts(family, len(words), self._layout.size)
-        self._rom = lut_rom(f"_scales_{name}", self._layout.size, words) if in_luts else None
+        self._rom = banks or (lut_rom(f"_scales_{name}", self._layout.size, words) if in_luts else None)
         self.parts = [self._rom] if isinstance(self._rom, LutRom) else []
         self.starts = [[0] * pe for _ in scale]
         super().__init__(

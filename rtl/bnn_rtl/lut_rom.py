@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from bnn_hw.family import Family
+from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.circuit import has_lut6
 
 __all__ = ["LutRom", "lut_rom", "read_rom"]
@@ -100,10 +101,14 @@ def lut_rom(module: str, width: int, words: Sequence[int]) -> LutRom | Const:
     return LutRom(module, width, words) if len(set(words)) > 1 else Const(words[0], width)
 
 
-def read_rom(m: Module, name: str, rom: LutRom | Const, address: Value) -> Value:
-    """Returns the word of a memory that is emitted beside `m`, a cycle after its address."""
+def read_rom(m: Module, name: str, rom: LutRom | Const | BankedMemory, address: Value) -> Value:
+    """Returns the word of a memory, a cycle after its address: of one that is emitted beside `m`, or a new part of `m`."""
     if isinstance(rom, Const):
         return rom
+    if isinstance(rom, BankedMemory):
+        m.submodules[name] = rom
+        m.d.comb += rom.address.eq(address)
+        return rom.data
     word = Signal(len(rom.data), name=f"{name}_word")
     m.submodules[name] = Instance(rom.module, i_clk=ClockSignal(), i_rst=ResetSignal(), i_address=address, o_data=word)
     return word

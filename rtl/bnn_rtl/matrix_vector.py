@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The matrix-vector unit: the engine of every layer with weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-import numpy as np
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.fifo import SyncFIFO
@@ -13,31 +13,18 @@ from amaranth.lib.wiring import Component, In, Out
 from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.family import Family
 from bnn_hw.memory import memory_attributes
+from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.dot_product import DotProduct
 from bnn_rtl.finish import Finish
 from bnn_rtl.group_memory import group_address
 from bnn_rtl.lut_rom import LutRom, lut_rom, read_rom
 
-__all__ = ["MatrixVectorUnit", "folds", "weight_words"]
+__all__ = ["MatrixVectorUnit", "folds"]
 
 
 def folds(count: int, lanes: int) -> int:
     """Returns in how many words of `lanes` elements `count` elements go."""
     return -(-count // lanes)
-
-
-def weight_words(weights: np.ndarray, pe: int, simd: int) -> list[int]:
-    """Returns the weight memory: a word of pe*simd bits for each cycle of the schedule, input folds fastest.
-
-    `weights`: [outputs, inputs] bool. Bit ``p*simd + s`` of word ``nf*sf_count + sf`` is the weight of output
-    ``nf*pe + p`` and input ``sf*simd + s``; what pads is 1.
-    """
-    outputs, inputs = weights.shape
-    neuron_folds, synapse_folds = folds(outputs, pe), folds(inputs, simd)
-    padded = np.ones((neuron_folds * pe, synapse_folds * simd), bool)
-    padded[:outputs, :inputs] = weights
-    words = padded.reshape(neuron_folds, pe, synapse_folds, simd).swapaxes(1, 2).reshape(-1, pe * simd)
-    return [int.from_bytes(row.tobytes(), "little") for row in np.packbits(words, axis=1, bitorder="little")]
 
 
 class MatrixVectorUnit(Component):
@@ -57,7 +44,8 @@ class MatrixVectorUnit(Component):
     o : stream of the words that `finish` makes
 
     `name`: of the layer. `dot`: the dot product of `simd` lanes, of which the unit holds `pe` instances. `weights`: as
-    `weight_words` gives them; the highest `lut_bits` of each word are held in look-up tables, the others in block RAM.
+    integers of the rows of `bnn_hw.engine_memory.weight_rows`; the highest `lut_bits` of each word are held in look-up tables,
+    the others in block RAM. `banks`: by what they hold, memories that take the place of these and of where sums start.
     """
 
     def __init__(
@@ -72,6 +60,7 @@ class MatrixVectorUnit(Component):
         pe: int,
         finish: Finish,
         lut_bits: int = 0,
+        banks: Mapping[str, BankedMemory] = MappingProxyType({}),
     ) -> None:
         self._dot, self._weights, self._family, self._finish = dot, weights, family, finish
         self._pe, self._simd = pe, len(dot.w)
@@ -81,8 +70,10 @@ class MatrixVectorUnit(Component):
         self._read_latency = 1 if family.lut_inputs == LUT_INPUTS else 2
         layout = finish.sums.shape()
         starts = [layout.const(group).as_value().value for group in finish.starts]
-        self._lut_weights = lut_rom(f"_weights_{name}", lut_bits, [word >> self._block_bits for word in weights])
-        self._starts = lut_rom(f"_starts_{name}", layout.size, starts)
+        lut_words = [word >> self._block_bits for word in weights]
+        self._lut_weights = banks.get("lut_weights") or lut_rom(f"_weights_{name}", lut_bits, lut_words)
+        self._starts = banks.get("starts") or lut_rom(f"_starts_{name}", layout.size, starts)
+        self._block_weights = banks.get("weights")
         depth = self._read_latency + dot.latency + finish.latency + 4  # in cycles from the last input word to a result
         self._results = -(-depth // self._synapse_folds) + 1  # that the output buffer holds
         super().__init__(
@@ -196,7 +187,9 @@ class MatrixVectorUnit(Component):
         with m.If(issue):
             m.d.sync += address.eq(Mux(address == len(self._weights) - 1, 0, address + 1))
         low = Value.cast(0)[:0]
-        if self._block_bits:
+        if self._block_weights:
+            low = read_rom(m, "weights", self._block_weights, address)
+        elif self._block_bits:
             words = [word & (1 << self._block_bits) - 1 for word in self._weights]
             memory = m.submodules.weights = Memory(
                 shape=self._block_bits, depth=len(words), init=words, attrs={"ram_style": "block"}

@@ -6,8 +6,10 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.packing import pack_bits
-from bnn_rtl.group_memory import group_memory
+from bnn_hw.engine_memory import grouped, row_integers
+from bnn_rtl.banked_memory import BankedMemory
+from bnn_rtl.group_memory import group_address, group_memory
+from bnn_rtl.lut_rom import read_rom
 
 __all__ = ["MaxPoolUnit"]
 
@@ -21,14 +23,11 @@ class MaxPoolUnit(Component):
         with `words_first` gives them; lanes past the last channel must be 0
     o : stream of words of `lanes` channels, ``ceil(channels/lanes)`` a pixel; lanes past the last channel are 0
 
-    `and_channels`: [channels] bool.
+    `and_channels`: [channels] bool, or the memory that holds them in two banks.
     """
 
-    def __init__(self, taps: int, lanes: int, and_channels: np.ndarray) -> None:
-        self._taps, self._lanes = taps, lanes
-        padded = np.zeros((-(-len(and_channels) // lanes), lanes), bool)
-        padded.reshape(-1)[: len(and_channels)] = and_channels
-        self._and_words = [int.from_bytes(row.tobytes(), "little") for row in pack_bits(padded)]
+    def __init__(self, taps: int, lanes: int, and_channels: np.ndarray | BankedMemory) -> None:
+        self._taps, self._lanes, self._and_channels = taps, lanes, and_channels
         super().__init__({"i": In(stream.Signature(lanes)), "o": Out(stream.Signature(lanes))})
 
     def elaborate(self, platform: object) -> Module:
@@ -60,6 +59,10 @@ class MaxPoolUnit(Component):
 
     def _complement(self, m: Module, advance: Value) -> Value:
         """Returns which channels of the present word are ANDed."""
-        if len(set(self._and_words)) == 1:
-            return Value.cast(self._and_words[0])
-        return group_memory(m, "and_channels", self._lanes, self._and_words, advance)
+        if isinstance(self._and_channels, BankedMemory):
+            groups = self._and_channels.rows
+            return read_rom(m, "and_channels", self._and_channels, group_address(m, groups, advance))
+        words = row_integers(grouped(self._and_channels, self._lanes, padding=0).astype(bool))
+        if len(set(words)) == 1:
+            return Value.cast(words[0])
+        return group_memory(m, "and_channels", self._lanes, words, advance)

@@ -17,6 +17,8 @@ import numpy as np
 from bnn_hw.network import Network, element_bits
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
 from bnn_hw.plan import Plan
+from bnn_hw.registers import ADDRESS_BITS
+from bnn_hw.runtime_weights import weights_window
 from bnn_hw.stage import STREAM_BITS, Stage, input_cycles
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
 
@@ -188,6 +190,12 @@ def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
             f"  assign tap{index}_payload = {path}.o__payload;",
         ]
     template = files("bnn_rtl").joinpath("testbench.v").read_text()
-    values = {"TOP": top, "TAP_PORTS": "".join(f",\n  {port}" for port in ports), "TAPS": "\n".join(wires)}
+    address_bits = weights_window(network, plan).address_bits if plan.runtime_weights else ADDRESS_BITS
+    values = {
+        "TOP": top,
+        "ADDRESS_BITS": str(address_bits),
+        "TAP_PORTS": "".join(f",\n  {port}" for port in ports),
+        "TAPS": "\n".join(wires),
+    }
     testbench = re.sub(r"@(\w+)@", lambda match: values[match[1]], template)
     return testbench, f"#define TAPS(X) {' '.join(entries)}\n"
