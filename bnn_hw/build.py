@@ -14,6 +14,7 @@ import numpy as np
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
 from bnn_hw.folders import replace_folder
+from bnn_hw.fusesoc import write_core
 from bnn_hw.manifest import Manifest, is_build, seal
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
@@ -98,6 +99,9 @@ def _make(
     if board.serial:
         uart = UartBoard(network, plan, board, board.serial)
         (folder / "rtl" / f"{top}_uart.v").write_text(emit_verilog(uart, f"{top}_uart", uart.parts, board.family))
+
+    for path in sorted((folder / "rtl").glob("*.v")):
+        write_core(path, f"Binarized neural network {network.name}", board)
 
     verification = None
     if verify:

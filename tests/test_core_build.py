@@ -41,7 +41,8 @@ def test_build_is_sealed_and_verifies_again(tmp_path: Path) -> None:
     assert manifest.verified_images == 64
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert written == {*manifest.files, MANIFEST}
-    assert {"network.safetensors", "vectors.npz", "plan.json", "rtl/random.v", "report/summary.json"} == set(manifest.files)
+    rtl = {"rtl/random.v", "rtl/random.core"}
+    assert {"network.safetensors", "vectors.npz", "plan.json", "report/summary.json", *rtl} == set(manifest.files)
     assert verify_build(folder, seed=3).images == 64
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["random"]
 

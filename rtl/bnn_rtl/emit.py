@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verilog from components: the same component gives the same bytes."""
 
+import re
 from collections.abc import Iterable
 from importlib.resources import files
-from typing import Protocol
+from typing import Final, Protocol
 
 from amaranth.back import verilog
 from amaranth.hdl import Module
@@ -13,6 +14,9 @@ from bnn_hw.family import SERIES_7, Family
 from bnn_rtl.lut_rom import LutRom
 
 __all__ = ["Part", "emit_verilog", "ones_verilog"]
+
+# A signal without bits, which yosys declares as [-1:0] though nothing uses it: two bits to all other tools.
+_NO_BITS: Final = re.compile(r"^  (?:wire|reg) \[-1:0\] \S+ ?;\n", re.MULTILINE)
 
 
 class Part(Protocol):
@@ -46,7 +50,7 @@ def emit_verilog(component: Component, name: str, parts: Iterable[Part], family:
         texts.append(model if model == primitive else _two_forms(part, model, primitive))
     if any("_ones32 " in text for text in texts):
         texts.append(f"`ifndef SYNTHESIS\n{ones_verilog()}`endif\n")
-    return "\n".join(texts)
+    return _NO_BITS.sub("", "\n".join(texts))
 
 
 def ones_verilog() -> str:
