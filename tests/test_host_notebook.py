@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nbformat
@@ -18,13 +19,14 @@ from bnn_hw.boards import find_board
 from bnn_hw.deploy import deploy
 from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Input
-from bnn_hw.packaged import packaged_network
 from bnn_hw.planner import find_plan
 from bnn_hw.vectors import load_vectors
 from deployed import small_build, with_overlay
 from simulated_board import built, environment, free_address, needs_pynq, pynq_lock, serving
 from strategies import random_network
 
+# Of no use, but with pictures and labels.
+_MNIST = replace(random_network(Input((28, 28, 1), "bit", 128), (16, 10), seed=1), provenance={"dataset": "mnist"})
 _GET_NOTEBOOKS = "import sys; from pynq._cli.get_notebooks import main; sys.argv[0] = 'pynq-get-notebooks'; main()"
 _FIND_OVERLAY = """
 import sys, pynq.bitstream
@@ -80,7 +82,7 @@ def test_pynq_finds_an_installed_overlay_by_name(site: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("runtime_weights", [True, False], ids=["run-time weights", "fixed weights, no labels"])
 def test_notebook_against_the_simulated_board(runtime_weights: bool, tmp_path: Path) -> None:
     """Every cell of the deployed notebook, with its pictures, in a copy."""
-    network = packaged_network("mnist-tiny") if runtime_weights else random_network(Input((12,), "int8"), (6, 3), seed=1)
+    network = _MNIST if runtime_weights else random_network(Input((12,), "int8"), (6, 3), seed=1)
     plan = find_plan(network, find_board("pynq-z2"), runtime_weights=runtime_weights)
     build, address = built(network, tmp_path / "a-build", plan=plan), free_address()
     with serving(build, address):
