@@ -45,11 +45,11 @@ def board_sim(build_folder: Path, address: str, faults: tuple[str, ...], memory_
 
     def make_board(on_server_fault: Callable[[Fault], None]) -> Board:
         with console.status(f"compiling {manifest.name}"):
-            configure = _accelerator(build_folder, manifest)
+            new_accelerator = _accelerator(build_folder, manifest)
         return Board(
             manifest,
             bitstream,
-            configure,
+            new_accelerator,
             memory_bytes=memory_mib << 20,
             faults=planned,
             on_server_fault=on_server_fault,
@@ -65,4 +65,4 @@ def _accelerator(build: Path, manifest: Manifest) -> "Callable[[], LiveAccelerat
     from bnn_rtl.live import LiveAccelerator, compiled
 
     library = compiled((build / "rtl" / f"{manifest.top}.v").read_text(), manifest.top, build / "simulated")
-    return lambda: LiveAccelerator(library)
+    return lambda: LiveAccelerator(library, manifest.ports["s_axi"]["address_bits"])

@@ -152,16 +152,15 @@ class ImageStream:
 
     def check(self) -> None:
         """Raises `BoardError` where counters and STATUS are not what the transfers since the last reset make them."""
-        found = self._registers.counters()
         for register, unit in (
             (Register.IMAGES_IN, 1),
             (Register.IMAGES_OUT, 1),
             (Register.WORDS_IN, self._words),
             (Register.WORDS_OUT, self.columns),
         ):
-            wanted = self._images * unit % COUNTER
-            if found[register] != wanted:
-                raise BoardError(f"{register.name} must be {wanted:,}, not {found[register]:,}")
+            wanted, found = self._images * unit % COUNTER, self._registers.read(register)
+            if found != wanted:
+                raise BoardError(f"{register.name} must be {wanted:,}, not {found:,}")
         status = self._registers.status()
         if status & _FRAMING:
             raise BoardError(f"STATUS must have no error flag, not {flags(status)}")

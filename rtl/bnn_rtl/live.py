@@ -60,12 +60,14 @@ def compiled(verilog: str, top: str, cache: Path) -> Path:
 
 
 class LiveAccelerator:
-    """An accelerator from a library of `compile_live`, as it is right after the configuration of the FPGA and a reset.
+    """An accelerator from a library of `compiled`, as it is right after the configuration of the FPGA and a reset.
 
-    Time passes in `run`, and a few cycles in each `read` and `write`. It is not safe for threads, but while it runs others do.
+    It has `address_bits` of addresses. Time passes in `run`, and a few cycles in each `read` and `write`. It is not safe for
+    threads, but while it runs others do.
     """
 
-    def __init__(self, library: Path) -> None:
+    def __init__(self, library: Path, address_bits: int) -> None:
+        self._addresses = 1 << address_bits
         self._library = ctypes.CDLL(str(library))
         for name, result, arguments in (
             ("live_new", ctypes.c_void_p, ()),
@@ -93,12 +95,12 @@ class LiveAccelerator:
     def read(self, address: int) -> int:
         """Returns the register at a byte address, read over AXI-Lite."""
         data = ctypes.c_uint32()
-        self._check(self._library.live_read(self._live, address, ctypes.byref(data)), "read", address)
+        self._check(self._library.live_read(self._live, address % self._addresses, ctypes.byref(data)), "read", address)
         return data.value
 
     def write(self, address: int, value: int) -> None:
         """Writes a register over AXI-Lite."""
-        self._check(self._library.live_write(self._live, address, value), "write", address)
+        self._check(self._library.live_write(self._live, address % self._addresses, value), "write", address)
 
     def _check(self, response: int, access: str, address: int) -> None:
         if response:

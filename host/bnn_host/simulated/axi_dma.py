@@ -15,9 +15,9 @@ from bnn_host.simulated.faults import Fault, Faults
 from bnn_host.simulated.memory import Memory
 from bnn_hw.system import DMA_LENGTH_BITS
 
-__all__ = ["AxiDma", "DmaControl", "DmaRegister", "DmaStatus", "Streams"]
+__all__ = ["S2MM", "AxiDma", "DmaControl", "DmaRegister", "DmaStatus", "Streams"]
 
-_S2MM: Final = 0x30  # where the second channel's registers begin
+S2MM: Final = 0x30  # where the second channel's registers begin
 _ALWAYS: Final = 0x0001_0002  # bits of a control register that read so: one interrupt a transfer, and a reserved one
 _LENGTH_MASK: Final = (1 << DMA_LENGTH_BITS) - 1
 
@@ -55,11 +55,14 @@ class DmaStatus(IntFlag):
 class Streams(Protocol):
     """What the DMA needs of an accelerator: `bnn_rtl.live.LiveAccelerator` has it."""
 
-    sent_bytes: int
-    received_bytes: int
-    received_last: bool
-    overflowed: bool
-
+    @property
+    def sent_bytes(self) -> int: ...
+    @property
+    def received_bytes(self) -> int: ...
+    @property
+    def received_last(self) -> bool: ...
+    @property
+    def overflowed(self) -> bool: ...
     def send(self, content: np.ndarray, *, last: bool) -> None: ...
     def receive(self, into: np.ndarray, *, heed_last: bool = True) -> None: ...
     def stop(self) -> None: ...
@@ -101,22 +104,18 @@ class _Channel:
 
 
 class AxiDma:
-    """Both channels, between memory and an accelerator's streams.
+    """Both channels, between memory and an accelerator's streams, after their reset.
 
-    `strike` is called with a fault that ends the server, in the middle of the transfer that it strikes.
+    `on_server_fault` is called with a fault that befalls the server, in the middle of the transfer that it strikes.
     """
 
-    def __init__(self, memory: Memory, faults: Faults, strike: Callable[[Fault], None]) -> None:
-        self._memory, self._faults, self._strike = memory, faults, strike
+    def __init__(self, memory: Memory, streams: Streams, faults: Faults, on_server_fault: Callable[[Fault], None]) -> None:
+        self._memory, self._streams = memory, streams
+        self._faults, self._on_server_fault = faults, on_server_fault
         self._mm2s, self._s2mm = _Channel(), _Channel()
         self._fault: Fault | None = None  # that strikes when half of what mm2s sends has been taken
 
-    def connect(self, streams: Streams) -> None:
-        """Takes an accelerator in place of the one before, and resets."""
-        self._streams = streams
-        self.reset()
-
-    def reset(self) -> None:
+    def _reset(self) -> None:
         """Resets both channels, as either one's reset bit does."""
         self._streams.stop()
         self._mm2s.reset()
@@ -149,7 +148,7 @@ class AxiDma:
         channel, register = self._select(offset)
         match register:
             case DmaRegister.CONTROL if value & DmaControl.RESET:
-                self.reset()
+                self._reset()
             case DmaRegister.CONTROL:
                 channel.run(value)
             case DmaRegister.STATUS:
@@ -162,7 +161,7 @@ class AxiDma:
                 self._start(channel, value & _LENGTH_MASK)
 
     def _select(self, offset: int) -> tuple[_Channel, int]:
-        return (self._s2mm, offset - _S2MM) if offset >= _S2MM else (self._mm2s, offset)
+        return (self._s2mm, offset - S2MM) if offset >= S2MM else (self._mm2s, offset)
 
     def _start(self, channel: _Channel, length: int) -> None:
         channel.status &= ~DmaStatus.IDLE
@@ -202,7 +201,7 @@ class AxiDma:
         if fault is Fault.DMA_ERROR:
             self._mm2s.fail(DmaStatus.SLAVE_ERROR)
         else:
-            self._strike(fault)
+            self._on_server_fault(fault)
 
 
 _ERRORS: Final = DmaStatus.INTERNAL_ERROR | DmaStatus.SLAVE_ERROR | DmaStatus.DECODE_ERROR

@@ -35,7 +35,7 @@ class BoardFiles:
     def read(self, path: str) -> bytes:
         """Returns a file. Raises `FileNotFoundError`."""
         if path not in self._content:
-            raise FileNotFoundError(path)
+            raise FileNotFoundError(f"{path} is not on the simulated board")
         return self._content[path]
 
     def exists(self, path: str) -> bool:
@@ -48,10 +48,10 @@ class BoardFiles:
             # Firmware is taken once. PYNQ does not send what is there already, even where it is another file of that name.
             firmware = self._content.pop(f"{_FIRMWARE}/{content.decode().strip()}", None)
             if firmware is None:
-                raise FileNotFoundError(f"{_FIRMWARE}/{content.decode().strip()}")
+                raise FileNotFoundError(f"{_FIRMWARE} has no {content.decode().strip()}")
             self._content[f"{_MANAGER}/state"] = b"write error\n"
             self._configure(firmware)
             self._content[f"{_MANAGER}/state"] = b"operating\n"
         elif PurePosixPath(path).parent != PurePosixPath(_FIRMWARE) and path != f"{_MANAGER}/flags":
-            raise PermissionError(path)
+            raise PermissionError(f"{path} cannot be written on the simulated board")
         self._content[path] = content

@@ -1,54 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
 """The hardware handoff of a build's block design, as far as PYNQ reads it."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
+from bnn_host.simulated.axi_dma import S2MM, DmaRegister
 from bnn_host.simulated.registers import pl_clock
 from bnn_hw.boards import Board, Processor
 from bnn_hw.registers import DIGEST_WORDS, Register
 from bnn_hw.stage import STREAM_BITS
-from bnn_hw.system import ACCELERATOR, ACCELERATOR_VLNV, DMA, DMA_LENGTH_BITS, DMA_VLNV, Segment, block_design
+from bnn_hw.system import (
+    ACCELERATOR,
+    ACCELERATOR_VLNV,
+    DMA,
+    DMA_LENGTH_BITS,
+    DMA_VLNV,
+    INTERRUPTS,
+    Segment,
+    System,
+    block_design,
+)
 
-__all__ = ["PROCESSING_SYSTEM", "hwh"]
+__all__ = ["hwh"]
 
-PROCESSING_SYSTEM = "processing_system"
-_CHANNELS = {"MM2S": 0x00, "S2MM": 0x30}
-_DMA_REGISTERS = {"DMACR": 0x00, "DMASR": 0x04, "ADDRESS": 0x18, "ADDRESS_MSB": 0x1C, "LENGTH": 0x28}
-_MEMORY_BITS = 64  # of a word on the DMA's side to memory
-_VERSIONS = {"processing_system7": "5.5", "zynq_ultra_ps_e": "3.5"}
-_MASTERS = {"processing_system7": "M_AXI_GP0", "zynq_ultra_ps_e": "M_AXI_HPM0_FPD"}
+_PROCESSOR, _CONCAT = "processor", "concat"  # instances
+_MEMORY_BITS: Final = 64  # of a word on the DMA's side to memory
+_VERSIONS: Final = {"processing_system7": "5.5", "zynq_ultra_ps_e": "3.5"}
+_MASTERS: Final = {"processing_system7": "M_AXI_GP0", "zynq_ultra_ps_e": "M_AXI_HPM0_FPD"}
+_INTERRUPT_PORTS: Final = {"processing_system7": "IRQ_F2P", "zynq_ultra_ps_e": "pl_ps_irq0"}
+_NOWHERE: Final = Segment(0, 0)
 
 
 @dataclass(frozen=True)
-class _Slave:
-    """A module whose registers the processor sees through the bus `bus`."""
+class _Module:
+    """An instance of an IP: what the processor sees of it through its bus `bus`, and its wires.
+
+    `wires` gives for each port its direction, and the instance and port at its other end.
+    """
 
     instance: str
     vlnv: str
-    bus: str
-    segment: Segment
-    registers: Mapping[str, int]  # by name, the offset
-    parameters: Mapping[str, object]
+    bus: str = ""
+    segment: Segment = _NOWHERE
+    registers: Mapping[str, int] = field(default_factory=dict)  # by name, the offset
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    wires: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
 def hwh(board: Board, processor: Processor, address_bits: int) -> str:
     """Returns the .hwh of the block design around an accelerator with `address_bits` of addresses."""
-    # The interrupt controller is left out: PYNQ.remote has no interrupts, and warns of each line that it finds.
-    system = block_design(board, address_bits)
-    accelerator = _Slave(ACCELERATOR, ACCELERATOR_VLNV, "s_axi", system.accelerator, _accelerator_registers(), {})
-    dma = _Slave(DMA, DMA_VLNV, "S_AXI_LITE", system.dma, _dma_registers(), _dma_parameters())
+    slaves = _slaves(block_design(board, address_bits), _INTERRUPT_PORTS[processor.ip])
     root = Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="Thu Jan  1 00:00:00 1970", VIVADOVERSION="simulated")
     SubElement(root, "SYSTEMINFO", ARCH="zynq", NAME="system", DEVICE=board.part)
     SubElement(root, "EXTERNALPORTS")
     SubElement(root, "EXTERNALINTERFACES")
     modules = SubElement(root, "MODULES")
-    _processor(modules, board, processor, (accelerator, dma))
-    for slave in (accelerator, dma):
+    _processor(modules, board, processor, slaves)
+    for slave in slaves:
         _slave(modules, slave)
     indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, "unicode") + "\n"
+
+
+def _slaves(system: System, interrupt_port: str) -> tuple[_Module, ...]:
+    """Returns all but the processor."""
+    return (
+        _Module(ACCELERATOR, ACCELERATOR_VLNV, "s_axi", system.accelerator, _accelerator_registers()),
+        _Module(
+            DMA,
+            DMA_VLNV,
+            "S_AXI_LITE",
+            system.dma,
+            _dma_registers(),
+            _dma_parameters(),
+            {"mm2s_introut": ("O", _CONCAT, "In0"), "s2mm_introut": ("O", _CONCAT, "In1")},
+        ),
+        _Module(
+            INTERRUPTS,
+            "xilinx.com:ip:axi_intc:4.1",
+            "s_axi",
+            system.interrupts,
+            wires={"intr": ("I", _CONCAT, "dout"), "irq": ("O", _PROCESSOR, interrupt_port)},
+        ),
+        _Module(
+            _CONCAT,
+            "xilinx.com:ip:xlconcat:2.1",
+            wires={"In0": ("I", DMA, "mm2s_introut"), "In1": ("I", DMA, "s2mm_introut"), "dout": ("O", INTERRUPTS, "intr")},
+        ),
+    )
 
 
 def _accelerator_registers() -> dict[str, int]:
@@ -58,12 +99,13 @@ def _accelerator_registers() -> dict[str, int]:
 
 
 def _dma_registers() -> dict[str, int]:
-    registers = {
-        f"{channel}_{name}": base + offset for channel, base in _CHANNELS.items() for name, offset in _DMA_REGISTERS.items()
-    }
-    # PG021 calls them source and destination address.
-    names = {"MM2S_ADDRESS": "MM2S_SA", "S2MM_ADDRESS": "S2MM_DA"}
-    return {next((name.replace(a, b) for a, b in names.items() if a in name), name): at for name, at in registers.items()}
+    """Returns the registers by PG021's names."""
+    names = {DmaRegister.CONTROL: "DMACR", DmaRegister.STATUS: "DMASR", DmaRegister.LENGTH: "LENGTH"}
+    registers: dict[str, int] = {}
+    for channel, base, address in (("MM2S", 0, "SA"), ("S2MM", S2MM, "DA")):
+        own = {**names, DmaRegister.ADDRESS: address, DmaRegister.ADDRESS_MSB: f"{address}_MSB"}
+        registers |= {f"{channel}_{name}": base + register for register, name in own.items()}
+    return registers
 
 
 def _dma_parameters() -> dict[str, object]:
@@ -87,43 +129,39 @@ def _processor_parameters(board: Board, processor: Processor) -> dict[str, objec
     parameters: dict[str, object] = {}
     divisors = pl_clock(board, processor).divisors
     for index in range(4):
+        ultrascale = f"PSU__CRL_APB__PL{index}_REF_CTRL__"
         if processor.ip == "processing_system7":
-            prefix, divisor = f"PCW_FCLK{index}_PERIPHERAL_", "DIVISOR"
-            parameters[f"PCW_FPGA_FCLK{index}_ENABLE"] = int(index == 0)
-            parameters[f"{prefix}CLKSRC"] = "IO PLL"
+            prefix = f"PCW_FCLK{index}_PERIPHERAL_"
+            parameters |= {f"PCW_FPGA_FCLK{index}_ENABLE": int(index == 0), f"{prefix}CLKSRC": "IO PLL"}
         else:
-            prefix, divisor = f"PSU__CRL_APB__PL{index}_REF_CTRL__", "DIVISOR"
-            parameters[f"PSU__FPGA_PL{index}_ENABLE"] = int(index == 0)
-            parameters[f"{prefix}SRCSEL"] = "IOPLL"
-        parameters |= {f"{prefix}{divisor}{which}": value for which, value in enumerate(divisors)}
-        # pynq 4.0.0 looks for the achieved clock of a Zynq-7000 under this name too.
-        parameters[f"PSU__CRL_APB__PL{index}_REF_CTRL__ACT_FREQMHZ"] = float(board.clock_mhz)
+            prefix = ultrascale
+            parameters |= {f"PSU__FPGA_PL{index}_ENABLE": int(index == 0), f"{prefix}SRCSEL": "IOPLL"}
+        parameters |= {f"{prefix}DIVISOR{which}": value for which, value in enumerate(divisors)}
+        # pynq 4.0.0 looks for the clock that was reached under this name on a Zynq-7000 too.
+        parameters[f"{ultrascale}ACT_FREQMHZ"] = float(board.clock_mhz)
     return parameters
 
 
-def _processor(modules: Element, board: Board, processor: Processor, slaves: Iterable[_Slave]) -> None:
+def _processor(modules: Element, board: Board, processor: Processor, slaves: Sequence[_Module]) -> None:
     vlnv = f"xilinx.com:ip:{processor.ip}:{_VERSIONS[processor.ip]}"
-    module = _module(modules, PROCESSING_SYSTEM, vlnv, _processor_parameters(board, processor))
+    wires = {_INTERRUPT_PORTS[processor.ip]: ("I", INTERRUPTS, "irq")}
+    module = _module(modules, _Module(_PROCESSOR, vlnv, parameters=_processor_parameters(board, processor), wires=wires))
     master = _MASTERS[processor.ip]
     _bus(module, master, "MASTER")
     memory_map = SubElement(module, "MEMORYMAP")
     for slave in slaves:
-        base, high = slave.segment.base, slave.segment.base + slave.segment.size - 1
-        SubElement(
-            memory_map,
-            "MEMRANGE",
-            ADDRESSBLOCK="reg0",
-            BASEVALUE=f"{base:#010X}".replace("X", "x"),
-            HIGHVALUE=f"{high:#010X}".replace("X", "x"),
-            INSTANCE=slave.instance,
-            MASTERBUSINTERFACE=master,
-            MEMTYPE="REGISTER",
-            SLAVEBUSINTERFACE=slave.bus,
-        )
+        if slave.bus:
+            base, size = slave.segment.base, slave.segment.size
+            bounds = {"BASEVALUE": f"0x{base:08X}", "HIGHVALUE": f"0x{base + size - 1:08X}"}
+            names = {"INSTANCE": slave.instance, "MASTERBUSINTERFACE": master, "SLAVEBUSINTERFACE": slave.bus}
+            SubElement(memory_map, "MEMRANGE", {"ADDRESSBLOCK": "reg0", "MEMTYPE": "REGISTER", **bounds, **names})
 
 
-def _slave(modules: Element, slave: _Slave) -> None:
-    module = _module(modules, slave.instance, slave.vlnv, slave.parameters)
+def _slave(modules: Element, slave: _Module) -> None:
+    module = _module(modules, slave)
+    if not slave.bus:
+        return
+    _bus(module, slave.bus, "SLAVE")
     blocks = SubElement(module, "ADDRESSBLOCKS")
     block = SubElement(blocks, "ADDRESSBLOCK", INTERFACE=slave.bus, NAME="reg0", USAGE="register", RANGE=str(slave.segment.size))
     registers = SubElement(block, "REGISTERS")
@@ -132,20 +170,22 @@ def _slave(modules: Element, slave: _Slave) -> None:
         for key, value in (("DESCRIPTION", name), ("ADDRESS_OFFSET", hex(offset)), ("SIZE", "32"), ("ACCESS", "read-write")):
             SubElement(register, "PROPERTY", NAME=key, VALUE=value)
         SubElement(register, "PROPERTY", NAME="IS_ENABLED", VALUE="true")
-        SubElement(register, "FIELDS")
-    _bus(module, slave.bus, "SLAVE")
 
 
-def _module(modules: Element, instance: str, vlnv: str, parameters: Mapping[str, object]) -> Element:
-    name, version = vlnv.split(":")[2:]
-    attributes = {"FULLNAME": f"/{instance}", "INSTANCE": instance, "MODTYPE": name, "HWVERSION": version, "VLNV": vlnv}
-    module = SubElement(modules, "MODULE", attributes)
-    listed = SubElement(module, "PARAMETERS")
-    for key, value in parameters.items():
-        SubElement(listed, "PARAMETER", NAME=key, VALUE=str(value))
-    SubElement(module, "PORTS")
-    SubElement(module, "BUSINTERFACES")
-    return module
+def _module(modules: Element, module: _Module) -> Element:
+    """Adds a module with its parameters and wires."""
+    name, version = module.vlnv.split(":")[2:]
+    names = {"FULLNAME": f"/{module.instance}", "INSTANCE": module.instance, "MODTYPE": name}
+    element = SubElement(modules, "MODULE", {**names, "HWVERSION": version, "VLNV": module.vlnv})
+    parameters = SubElement(element, "PARAMETERS")
+    for key, value in module.parameters.items():
+        SubElement(parameters, "PARAMETER", NAME=key, VALUE=str(value))
+    ports = SubElement(element, "PORTS")
+    for port, (direction, other, other_port) in module.wires.items():
+        connections = SubElement(SubElement(ports, "PORT", DIR=direction, NAME=port), "CONNECTIONS")
+        SubElement(connections, "CONNECTION", INSTANCE=other, PORT=other_port)
+    SubElement(element, "BUSINTERFACES")
+    return element
 
 
 def _bus(module: Element, name: str, kind: str) -> None:

@@ -12,7 +12,7 @@ __all__ = ["Buffer", "Memory", "OutOfMemoryError"]
 _PAGE_BYTES: Final = 4096
 
 
-class OutOfMemoryError(Exception):
+class OutOfMemoryError(MemoryError):
     """There is no room for a buffer."""
 
 

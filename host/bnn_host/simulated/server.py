@@ -4,7 +4,6 @@
 Only for functions to import, for it needs pynq and grpc.
 """
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -116,9 +115,7 @@ class _Device(remote_device_pb2_grpc.RemoteDeviceServicer):
         try:
             _free_of_the_gone(self._board)
             self._board.files.write(path, content)
-        except OSError as error:
-            context.abort(grpc.StatusCode.INTERNAL, f"Failed to open file for writing: {error}")
-        except BoardError as error:
+        except (OSError, BoardError) as error:
             context.abort(grpc.StatusCode.INTERNAL, str(error))
         return remote_device_pb2.WriteFileResponse()
 
@@ -172,12 +169,12 @@ class _Buffers(buffer_pb2_grpc.RemoteBufferServicer):
         self._board = board
 
     def allocate(self, request: Any, context: grpc.ServicerContext) -> Any:
-        for free in (lambda: None, lambda: _free_of_the_gone(self._board)):
-            free()
-            with contextlib.suppress(OutOfMemoryError), self._board.lock:
+        try:
+            with self._board.lock:
                 buffer = self._board.memory.allocate(request.size, context.peer())
-                return buffer_pb2.AllocateResponse(buffer_id=str(buffer.address))
-        return buffer_pb2.AllocateResponse()  # as the boards' server answers; the client's next request finds no buffer
+        except OutOfMemoryError:
+            return buffer_pb2.AllocateResponse()  # as the boards' server answers; PYNQ finds no buffer at the next request
+        return buffer_pb2.AllocateResponse(buffer_id=str(buffer.address))
 
     def freebuffer(self, request: Any, context: grpc.ServicerContext) -> Any:
         buffer = self._buffer(request, context)
