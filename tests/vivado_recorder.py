@@ -3,12 +3,13 @@
 
 import os
 import shutil
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-__all__ = ["Design", "acted_out", "install_vivado", "needs_tcl", "read_design"]
+__all__ = ["Design", "install_vivado", "needs_tcl", "read_design", "run_scripts"]
 
 needs_tcl = pytest.mark.skipif(shutil.which("tclsh") is None, reason="needs tclsh: apt install tcl")
 _RECORDER = Path(__file__).parent / "vivado" / "recorder.tcl"
@@ -34,13 +35,15 @@ def install_vivado(folder: Path, monkeypatch: pytest.MonkeyPatch, **act: object)
     executable.write_text(f'#!/bin/sh\nVIVADO_RECORD="{record}" exec tclsh "{_RECORDER}" "$@"\n')
     executable.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("VIVADO_RECORDER", acted_out(**act))
+    monkeypatch.setenv("VIVADO_RECORDER", _acted_out(**act))
     return record
 
 
-def acted_out(**act: object) -> str:
-    """Returns a dict of Tcl."""
-    return " ".join(f"{{{name}}} {{{value}}}" for name, value in act.items())
+def run_scripts(folder: Path, **act: object) -> subprocess.CompletedProcess[str]:
+    """Runs the one command of a folder `vivado`."""
+    command = ["tclsh", str(_RECORDER), "-mode", "batch", "-source", "build.tcl"]
+    environment = {**os.environ, "VIVADO_RECORDER": _acted_out(**act)}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)
 
 
 def read_design(record: Path) -> Design:
@@ -61,3 +64,8 @@ def read_design(record: Path) -> Design:
             case ["address", space, segment, base, size]:
                 design.addresses[space, segment] = int(base), int(size)
     return design
+
+
+def _acted_out(**act: object) -> str:
+    """Returns a dict of Tcl."""
+    return " ".join(f"{{{name}}} {{{value}}}" for name, value in act.items())

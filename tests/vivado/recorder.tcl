@@ -53,7 +53,7 @@ proc only {command count arguments} {
     }
 }
 
-foreach part {catalogue project ipx block_design runs reports} {
+foreach part {catalogue project ipx block_design validation runs reports} {
     source [file join $recorder::here $part.tcl]
 }
 
