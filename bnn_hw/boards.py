@@ -51,6 +51,7 @@ class Board:
     luts: int
     block_rams: int
     dsps: int
+    lut_ram: int = 0  # of the look-up tables, those that can be written to; 0 where run-time weights are not for the board
     processor: Processor | None = None
     serial: Serial | None = None
     device: str = ""  # what nextpnr calls the FPGA and its package
@@ -76,13 +77,37 @@ BOARDS: Final = {
     board.name: board
     for board in (
         Board(
-            "pynq-z1", "xc7z020clg400-1", SERIES_7, 100, luts=53_200, block_rams=140, dsps=220, processor=_zynq("Pynq-Z1", 512, 50)
+            "pynq-z1",
+            "xc7z020clg400-1",
+            SERIES_7,
+            100,
+            luts=53_200,
+            block_rams=140,
+            dsps=220,
+            lut_ram=17_400,
+            processor=_zynq("Pynq-Z1", 512, 50),
         ),
         Board(
-            "pynq-z2", "xc7z020clg400-1", SERIES_7, 100, luts=53_200, block_rams=140, dsps=220, processor=_zynq("Pynq-Z2", 512, 50)
+            "pynq-z2",
+            "xc7z020clg400-1",
+            SERIES_7,
+            100,
+            luts=53_200,
+            block_rams=140,
+            dsps=220,
+            lut_ram=17_400,
+            processor=_zynq("Pynq-Z2", 512, 50),
         ),
         Board(
-            "zc706", "xc7z045ffg900-2", SERIES_7, 200, luts=218_600, block_rams=545, dsps=900, processor=_zynq("", 1024, 100 / 3)
+            "zc706",
+            "xc7z045ffg900-2",
+            SERIES_7,
+            200,
+            luts=218_600,
+            block_rams=545,
+            dsps=900,
+            lut_ram=70_400,
+            processor=_zynq("", 1024, 100 / 3),
         ),
         Board(
             "ultra96-v2",
@@ -92,6 +117,7 @@ BOARDS: Final = {
             luts=70_560,
             block_rams=216,
             dsps=360,
+            lut_ram=28_800,
             processor=_ultrascale("Ultra96"),
         ),
         Board(
@@ -102,6 +128,7 @@ BOARDS: Final = {
             luts=230_400,
             block_rams=312,
             dsps=1_728,
+            lut_ram=101_760,
             processor=_ultrascale("ZCU104"),
         ),
         Board(
@@ -112,6 +139,7 @@ BOARDS: Final = {
             luts=117_120,
             block_rams=144,
             dsps=1_248,
+            lut_ram=57_600,
             processor=_ultrascale("KV260"),
         ),
         Board(

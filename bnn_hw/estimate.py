@@ -54,6 +54,7 @@ class Resources:
     flip_flops: int = 0
     block_rams: float = 0
     dsps: int = 0
+    lut_ram: int = 0  # of the look-up tables, those that are written to
 
     def __add__(self, other: "Resources") -> "Resources":
         return Resources(
@@ -61,6 +62,7 @@ class Resources:
             self.flip_flops + other.flip_flops,
             self.block_rams + other.block_rams,
             self.dsps + other.dsps,
+            self.lut_ram + other.lut_ram,
         )
 
     def fits(self, board: Board, share: float) -> bool:
@@ -140,12 +142,12 @@ def _engine(stage: Stage, family: Family, levels: int) -> Resources:
     word_bits = simd * element_bits(stage.step.input)
     buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
     result_bits = pe * (stage.scaled_bits if isinstance(layer, Scores) else element_bits(stage.step.output))
-    results = lut_ram_luts(family, 2, result_bits)
+    results = _lut_memory(family, 2, result_bits)
     scaling = _scaling(stage, family) if isinstance(layer, DenseRelu | Scores) else Resources()
-    flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + word_bits + result_bits + 100
+    flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + 100
     sums = sum_bits * (1 if family.lut_inputs == LUT_INPUTS else 2)  # where one starts takes a look-up table beside the adder
-    luts = dots.luts + sums + buffer.luts + results + _CONTROL_LUTS
-    return Resources(luts, flip_flops, buffer.block_rams) + weights_resources(stage, family) + scaling
+    control = Resources(dots.luts + sums + _CONTROL_LUTS, flip_flops)
+    return control + buffer + results + weights_resources(stage, family) + scaling
 
 
 def _scaling(stage: Stage, family: Family) -> Resources:
@@ -231,7 +233,7 @@ def _window(window: Window, word_bits: int, family: Family) -> Resources:
 def _memory(family: Family, depth: int, width: int) -> Resources:
     """Returns what a memory that is written to takes."""
     if ram_in_luts(family, depth, width):
-        return Resources(lut_ram_luts(family, depth, width), width)
+        return _lut_memory(family, depth, width)
     return _block_memory(family, depth, width, written=True)
 
 
@@ -239,14 +241,17 @@ def _banked(memory: EngineMemory, family: Family) -> Resources:
     """Returns what a memory of two banks takes: its lanes, what finds one of them to write, and selects one to read back."""
     depth, total = 2 * memory.depth, Resources()
     for width, count in Counter(map(memory.lane_width, range(memory.lanes))).items():
-        if memory.in_luts:
-            lane = Resources(lut_ram_luts(family, depth, width), width)
-        else:
-            lane = _block_memory(family, depth, width, written=True)
-        total += Resources(count * lane.luts, count * lane.flip_flops, count * lane.block_rams)
+        lane = _lut_memory(family, depth, width) if memory.in_luts else _block_memory(family, depth, width, written=True)
+        total = sum([lane] * count, start=total)
     address_bits = (depth - 1).bit_length()
     select = -(-(memory.lanes - 1) * LANE_BITS // 3) + memory.lanes  # a look-up table joins four lanes to one
     return total + Resources(select + 2 * address_bits + 20, LANE_BITS * (1 + memory.lanes // 16) + address_bits + 20)
+
+
+def _lut_memory(family: Family, depth: int, width: int) -> Resources:
+    """Returns what a memory in look-up tables takes that is written to, with the register of the word that is read."""
+    luts = lut_ram_luts(family, depth, width)
+    return Resources(luts, width, lut_ram=luts)
 
 
 def _block_memory(family: Family, depth: int, width: int, *, written: bool) -> Resources:

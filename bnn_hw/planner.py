@@ -70,28 +70,31 @@ def limits(plan: Plan, network: Network, board: Board) -> str:
     if cycles <= _fully_parallel(network).cycles(network):
         return f"{_slowest(network)} take {cycles:,} cycles; no plan is faster"
     slowest = [stage.step.layer.name for stage in plan.stages(network) if stage.cycles == cycles]
-    shares = _shares(plan.resources(network), board)
+    shares = _shares(plan, network, board)
     full = [f"{share:.0%} of {kind}" for kind, share in shares.items() if share > _FULL * BUDGET]
     if full:
         return f"{' and '.join(full)}, of which {BUDGET:.0%} may be filled; a board with more of it would be faster"
     return f"{cycles:,} cycles of {', '.join(slowest)}; more PE or SIMD there would be faster"
 
 
-def _shares(need: Resources, board: Board) -> dict[str, float]:
+def _fields(plan: Plan, board: Board) -> dict[str, str]:
+    """Returns what a board has of which a plan takes a share: the field of each kind of cells."""
+    fields = {"LUT": "luts", board.family.block_ram: "block_rams", "DSP": "dsps"}
+    return fields | {"LUT RAM": "lut_ram"} if plan.runtime_weights and board.lut_ram else fields
+
+
+def _shares(plan: Plan, network: Network, board: Board) -> dict[str, float]:
     """Returns what share of the board each kind of cells takes."""
-    return {
-        "LUT": need.luts / board.luts,
-        board.family.block_ram: need.block_rams / board.block_rams,
-        "DSP": need.dsps / board.dsps,
-    }
+    need = plan.resources(network)
+    return {kind: getattr(need, field) / getattr(board, field) for kind, field in _fields(plan, board).items()}
 
 
 def _need(plan: Plan, network: Network, board: Board) -> str:
     """Returns what a plan needs beside what the board has, and which layer takes most of what is short."""
     need = plan.resources(network)
-    fields = {"LUT": "luts", board.family.block_ram: "block_rams", "DSP": "dsps"}
+    fields = _fields(plan, board)
     amounts = [f"about {getattr(need, field):,.15g} {kind} of {getattr(board, field):,}" for kind, field in fields.items()]
-    shares = _shares(need, board)
+    shares = _shares(plan, network, board)
     short = fields[max(shares, key=lambda kind: shares[kind])]
     estimates = plan.estimates(network)
     most = max(estimates, key=lambda name: getattr(estimates[name], short))
@@ -177,7 +180,7 @@ class _Search:
             raise ArtefactError(
                 f"{self._network.name} does not fit {self._board.name} even at one weight a cycle: it takes "
                 f"{_need(found.plan, self._network, self._board)}; a plan may fill {BUDGET:.0%} of a board: take a larger board "
-                "or a smaller network"
+                "or a smaller network" + (", or no run-time weights, which are held twice" if self._runtime_weights else "")
             )
         low = least - 1  # no plan has so few cycles
         while slow - low > 1:
@@ -208,8 +211,8 @@ class _Search:
             plan = self._at_price(cycles, price)
             yield self._found(plan, cycles)
             yield self._found(self._filled(plan), cycles)
-            need = plan.resources(self._network)
-            dearer = need.block_rams / board.block_rams > need.luts / board.luts
+            shares = _shares(plan, self._network, board)
+            dearer = shares[board.family.block_ram] > max(shares["LUT"], shares.get("LUT RAM", 0))
             low, high = (price, high) if dearer else (low, price)
             price = (low * high) ** 0.5 if low else high / 4
 
@@ -247,7 +250,7 @@ class _Search:
         return self._plan(best.layers)
 
     def _found(self, plan: Plan, cycles: int) -> _Found:
-        share = max(_shares(plan.resources(self._network), self._board).values())
+        share = max(_shares(plan, self._network, self._board).values())
         return _Found(plan, share, plan.cycles(self._network) <= cycles)
 
     def _cheapest_shapes(self, index: int, cycles: int, price: float) -> list[_Shape]:

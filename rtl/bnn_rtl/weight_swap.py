@@ -61,6 +61,7 @@ class WeightSwap(Component):
         found = Signal(LANE_BITS, reset_less=True)
         valid = Signal(self._read_latency + 1)  # that words on their way back are ones, and the last bit the oldest of them
         reading = Signal()
+        drained = Signal()
         m.d.sync += [
             address.eq(self.address),
             data.eq(self.data),
@@ -68,6 +69,7 @@ class WeightSwap(Component):
             write.eq(self.do_write & ~self.swapping),
             found.eq(weights.found),
             valid.eq(Cat(reading, valid)),
+            drained.eq(self.idle & self.swapping),  # once idle it stays so, as no image may begin
             self.reset.eq(weights.check),  # a cycle longer, in which the engines' ports read from the bank in use
         ]
         m.d.comb += [
@@ -87,7 +89,7 @@ class WeightSwap(Component):
                     m.next = "DRAIN"
             with m.State("DRAIN"):
                 m.d.sync += address.eq(0)
-                with m.If(self.idle):
+                with m.If(drained):
                     m.d.comb += crc.start.eq(1)
                     m.next = "READ"
             with m.State("READ"):

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Accelerators with run-time weights: swaps between two networks of one shape, and what must not disturb them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bnn_hw.network import DenseRelu, Input, Network
+from bnn_hw.network_file import save_network
+from bnn_hw.plan import Plan, plan_digest
+from bnn_hw.runtime_weights import check_same_shape, memory_words, weights_window
+from bnn_rtl.shell import Shell
+from cocotb_run import SIMULATORS, fresh_seed, run_bench
+from strategies import WindowShape, random_conv_network, random_network, random_plan
+
+_PADDED = WindowShape((2, 2), (1, 1), 5, (0, 1, 1, 0), 0)
+_POOLED = WindowShape((2, 2), (2, 1))
+
+
+def _networks(name: str, seed: int) -> tuple[Network, Network]:
+    """Returns two networks of one shape; numbers of the second are as wide as the shape allows."""
+    kinds = ("plain", "widest")
+    match name:
+        case "bit":  # 150 bits are 3 words with a rest
+            one, other = (random_network(Input((150,), "bit"), (19, 13, 5), seed + at, kind) for at, kind in enumerate(kinds))
+        case "rectified":
+            one, other = (random_network(Input((17,), "int8"), (9, 7, 3), seed + at, kind, [0]) for at, kind in enumerate(kinds))
+        case "uint8":  # true zeros do not pad integers; the second window pads bits with them, and the pooling leaves rows out
+            windows = (replace(_PADDED, padding_value=1), _POOLED, replace(_PADDED, outputs=6))
+            one, other = (
+                random_conv_network(Input((4, 3, 3), "uint8"), windows, (4,), seed + at, kind) for at, kind in enumerate(kinds)
+            )
+        case _:  # a pooling first, whose rest of the image comes after the result could
+            windows = (replace(_POOLED, stride=(3, 2)), _PADDED)
+            one, other = (
+                random_conv_network(Input((5, 4, 9), "bit"), windows, (6, 4), seed + at, kind, [0]) for at, kind in enumerate(kinds)
+            )
+    layers = [
+        replace(two, shift=first.shift) if isinstance(first, DenseRelu) and isinstance(two, DenseRelu) else two
+        for first, two in zip(one.layers, other.layers, strict=True)
+    ]
+    return one, replace(other, layers=tuple(layers))
+
+
+def _plan(network: Network, seed: int) -> Plan:
+    return replace(random_plan(network, seed, max_products=64), runtime_weights=True)
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+@pytest.mark.parametrize("name", ["bit", "rectified", "uint8", "pooled"])
+def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
+    """All benches of run-time weights."""
+    seed = fresh_seed()
+    networks = _networks(name, seed)
+    plan = _plan(networks[0], seed)
+    check_same_shape(*networks)
+    save_network(networks[0], tmp_path / "network.safetensors")
+    save_network(networks[1], tmp_path / "other.safetensors")
+    window = weights_window(networks[0], plan)
+    stimulus = {
+        "seed": seed,
+        "pe": [stage.pe for stage in plan.stages(networks[0])],
+        "cycles": plan.cycles(networks[0]),
+        "plan_sha256": plan_digest(plan),
+        "offset": window.offset,
+        "words": [memory_words(network, plan).tolist() for network in networks],
+    }
+    shell = Shell(networks[0], plan)
+    run_bench(shell, "shell_weights", simulator, tmp_path, stimulus, parts=shell.parts)
