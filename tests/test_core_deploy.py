@@ -118,6 +118,11 @@ def test_installed_for_all_and_taken_away(build: Path, board: dict[str, str], tm
     assert _python(board, f"{code} print(*installed_builds())") == "other-pynq-z2 small-pynq-z2"
     assert _python(board, f"{code} print(read_manifest(find_build('small-pynq-z2')).board)") == "pynq-z2"
 
+    command = ["python3", "-m", "bnn_host", "selftest", "small-pynq-z2"]
+    driver = subprocess.run(command, env=board, cwd="/", capture_output=True, text=True)
+    assert driver.returncode == 3
+    assert re.match(r"error: pynq, which drives a board, cannot be imported: No module named 'pynq'; ", driver.stderr)
+
     assert _install(second, board, "--uninstall").returncode == 0
     assert _python(board, f"{code} print(find_build().name)") == "small-pynq-z2"
     assert _install(folder, board, "--uninstall").returncode == 0
