@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from bnn_hw import board_wheel
 from bnn_hw import deploy as deploy_module
 from bnn_hw.board_wheel import write_board_wheel
 from bnn_hw.deploy import deploy
@@ -80,15 +82,27 @@ def test_folder_holds_the_build_and_all_that_a_board_needs(build: Path) -> None:
 
 
 def test_the_same_build_gives_the_same_bytes(build: Path) -> None:
+    """Also in other processes, with another order of hashes."""
     first = _contents(deploy(build).folder)
     (build / "deploy" / "of_before.txt").write_text("goes away")
-    assert _contents(deploy(build).folder) == first
+    for seed in ("1", "2"):
+        command = [sys.executable, "-m", "bnn_hw", "deploy", build]
+        subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True)
+        assert _contents(build / "deploy") == first
 
 
-def test_wheel_holds_no_compiled_hidden_or_installed_files(tmp_path: Path) -> None:
-    with zipfile.ZipFile(write_board_wheel(tmp_path)) as wheel:
+def test_wheel_holds_no_compiled_hidden_or_installed_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Path(shutil.copytree(board_wheel.host_folder(), tmp_path / "bnn_host"))
+    shutil.copytree(board_wheel.notebook().parent, tmp_path / "notebooks")
+    for name in ("__pycache__/a.pyc", ".hidden", ".folder/a.py", "builds/mnist-pynq-z2/manifest.json"):
+        (host / name).parent.mkdir(parents=True, exist_ok=True)
+        (host / name).write_text("no part of the wheel")
+    before = zipfile.ZipFile(write_board_wheel(tmp_path))
+    monkeypatch.setattr(board_wheel, "host_folder", lambda: host)
+    with before, zipfile.ZipFile(write_board_wheel(tmp_path)) as wheel:
         names = wheel.namelist()
         record = wheel.read("bnn_hw-0.1.0.dist-info/RECORD").decode().splitlines()
+    assert names == before.namelist()
     assert [line.split(",")[0] for line in record] == names
     assert {"bnn_hw/manifest.py", "bnn_host/builds/__init__.py", "bnn_host/notebooks/classify.ipynb"} <= set(names)
     assert not [name for name in names if "__pycache__" in name or "/." in name]

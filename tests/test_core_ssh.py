@@ -117,10 +117,11 @@ def test_copied_and_installed(build: Path, server: Server) -> None:
 
 def test_copied_only(build: Path, server: Server) -> None:
     home = Path(server.environment["HOME"])
-    shutil.rmtree(home / "bnn_hw", ignore_errors=True)
+    copied = home / "bnn_hw" / "small-pynq-z2"
+    copied.mkdir(parents=True, exist_ok=True)
+    (copied / "of_before.txt").write_text("goes away")
     finished = _deploy(build, "--to", "127.0.0.1", "--ssh", server.ssh, "--no-install")
     assert finished.returncode == 0, finished.stderr
-    copied = home / "bnn_hw" / "small-pynq-z2"
     assert {path.name for path in copied.iterdir()} == {path.name for path in (build / "deploy").iterdir()}
     assert "sudo bash ~/bnn_hw/small-pynq-z2/install.sh" in finished.stdout
 
