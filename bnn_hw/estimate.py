@@ -71,7 +71,7 @@ class Resources:
 
 
 SHELL_RESOURCES = Resources(luts=480, flip_flops=310)  # of the AXI shell
-SWAP_RESOURCES = Resources(luts=330, flip_flops=260)  # of the AXI shell with run-time weights, on top of that
+SWAP_RESOURCES = Resources(luts=500, flip_flops=190)  # of the AXI shell with run-time weights, on top of that
 
 
 def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:

@@ -9,21 +9,39 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bnn_host.board import in_turn
+from bnn_host.simulated.board import Board
+from bnn_host.simulated.faults import parse_fault
+from bnn_host.simulated.overlay import simulated_bitstream
 from bnn_hw.boards import find_board
 from bnn_hw.build import build
+from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Network
 from bnn_hw.packaged import find_model
 from bnn_hw.plan import Plan
 from bnn_hw.planner import find_plan
+from bnn_rtl.live import LiveAccelerator, compiled
 
-__all__ = ["ROOT", "built", "client", "environment", "free_address", "needs_pynq", "pynq_lock", "run_client", "serving"]
+__all__ = [
+    "ROOT",
+    "board_of",
+    "built",
+    "client",
+    "environment",
+    "free_address",
+    "needs_pynq",
+    "pynq_lock",
+    "run_client",
+    "serving",
+    "shared_build",
+]
 
 ROOT = Path(__file__).parents[1]
 _START_S = 300  # with other tests at work
@@ -40,6 +58,39 @@ def built(
     target = find_board(board)
     build(network, target, plan or find_plan(network, target), folder, verify=False, **options)
     return folder
+
+
+def shared_build(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path]) -> Path:
+    """Returns the build that `make` makes, compiled; the first of pytest's processes to ask for it does."""
+    root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / f"{name}.ready").exists():
+            folder = make(root / name)
+            simulated_bitstream(folder, read_manifest(folder))
+            _library(folder)
+            (root / f"{name}.ready").touch()
+    return root / name
+
+
+@contextmanager
+def board_of(build_folder: Path, *faults: str, memory_bytes: int = 1 << 20) -> Iterator[Board]:
+    """Gives the simulated board of a build, in this process, that has no configuration yet."""
+    manifest, library = read_manifest(build_folder), _library(build_folder)
+    bitstream = simulated_bitstream(build_folder, manifest)
+    planned = [parse_fault(fault) for fault in faults]
+    address_bits = manifest.ports["s_axi"]["address_bits"]
+
+    def new_accelerator() -> LiveAccelerator:
+        return LiveAccelerator(library, address_bits)
+
+    with Board(manifest, bitstream, new_accelerator, memory_bytes=memory_bytes, faults=planned) as board:
+        yield board
+
+
+def _library(build_folder: Path) -> Path:
+    top = read_manifest(build_folder).top
+    return compiled((build_folder / "rtl" / f"{top}.v").read_text(), top, build_folder / "simulated")
 
 
 def free_address() -> str:
@@ -102,8 +153,11 @@ def client(code: str, address: str, *arguments: object) -> subprocess.Popen[str]
 
 
 def run_client(code: str, address: str, *arguments: object, timeout_s: float = 120) -> str:
-    """Runs a Python program that has the board at `address`, and that must succeed; returns what it printed."""
-    with pynq_lock(), client(code, address, *arguments) as process:
+    """Runs a Python program that has the board at `address`, and that must succeed; returns what it printed.
+
+    It may not use `bnn_host.Accelerator`, which waits for its turn where this has it.
+    """
+    with pynq_lock(), in_turn("pynq", _START_S), client(code, address, *arguments) as process:
         try:
             printed, errors = process.communicate(timeout=timeout_s)
         finally:

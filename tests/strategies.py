@@ -2,7 +2,7 @@
 """Random networks, inputs and trained layers for hypothesis. Structure is drawn and shrinks; content follows from a drawn seed."""
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ __all__ = [
     "WindowShape",
     "conv_networks",
     "networks",
+    "of_one_shape",
     "random_conv_network",
     "random_inputs",
     "random_network",
@@ -163,6 +164,15 @@ def random_conv_network(
             layers.append(Conv(f"conv{index}", weights, thresholds, window.stride, window.padding, window.padding_value))
         signal = Signal(window.output_shape(signal.shape), "bit")
     return Network("random", input_, (*layers, *_random_dense(rng, signal, widths, kind, rectified)))
+
+
+def of_one_shape(one: Network, other: Network) -> tuple[Network, Network]:
+    """Returns two networks of the same layers, the second with the shifts of the first, which belong to the shape."""
+    layers = [
+        replace(two, shift=first.shift) if isinstance(first, DenseRelu) and isinstance(two, DenseRelu) else two
+        for first, two in zip(one.layers, other.layers, strict=True)
+    ]
+    return one, replace(other, layers=tuple(layers))
 
 
 def random_plan(network: Network, seed: int, max_products: int = 256) -> Plan:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bnn_hw.network import DenseRelu, Input, Network
+from bnn_hw.network import Input, Network
 from bnn_hw.network_file import save_network
 from bnn_hw.plan import Plan, plan_digest
 from bnn_hw.runtime_weights import check_same_shape, memory_words, weights_window
 from bnn_rtl.shell import Shell
 from cocotb_run import SIMULATORS, fresh_seed, run_bench
-from strategies import WindowShape, random_conv_network, random_network, random_plan
+from strategies import WindowShape, of_one_shape, random_conv_network, random_network, random_plan
 
 _PADDED = WindowShape((2, 2), (1, 1), 5, (0, 1, 1, 0), 0)
 _POOLED = WindowShape((2, 2), (2, 1))
@@ -36,11 +36,7 @@ def _networks(name: str, seed: int) -> tuple[Network, Network]:
             one, other = (
                 random_conv_network(Input((5, 4, 9), "bit"), windows, (6, 4), seed + at, kind, [0]) for at, kind in enumerate(kinds)
             )
-    layers = [
-        replace(two, shift=first.shift) if isinstance(first, DenseRelu) and isinstance(two, DenseRelu) else two
-        for first, two in zip(one.layers, other.layers, strict=True)
-    ]
-    return one, replace(other, layers=tuple(layers))
+    return of_one_shape(one, other)
 
 
 def _plan(network: Network, seed: int) -> Plan:

@@ -37,22 +37,25 @@ class BoundedRemoteDevice(RemoteDevice):
 
     @client.setter
     def client(self, client: GrpcChannel) -> None:
-        client.channel = grpc.intercept_channel(client.channel, _Deadline(f"the board at {self.ip_addr}", self._timeout_s))
+        self._calls = _Calls(f"the board at {self.ip_addr}", self._timeout_s)
+        client.channel = grpc.intercept_channel(client.channel, self._calls)
         self._client = client
 
     def disconnect(self) -> None:
         """Ends the connection. What pynq still does with the device, such as to free a lost buffer, then fails at once."""
+        self._calls.ended = True  # for grpc 1.64 ends the whole process in a call on a closed channel
         self._client.channel.close()
 
 
-class _Deadline(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor):
+class _Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor):
     """Gives each call a deadline, and turns what went wrong into a `BoardError`."""
 
     def __init__(self, board: str, timeout_s: float) -> None:
         self._board, self._timeout_s = board, timeout_s
+        self.ended = False
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        call = continuation(details._replace(timeout=self._timeout_s), request)
+        call = continuation(self._bounded(details), request)
         if call.exception() is not None:  # which waits for the answer
             raise self._error(call.exception())
         return call
@@ -61,9 +64,15 @@ class _Deadline(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercep
 
     def intercept_unary_stream(self, continuation: Callable[..., Any], details: Any, request: Any) -> Iterator[Any]:
         try:
-            yield from continuation(details._replace(timeout=self._timeout_s), request)
+            yield from continuation(self._bounded(details), request)
         except grpc.RpcError as error:
             raise self._error(error) from error
+
+    def _bounded(self, details: Any) -> Any:
+        """Returns what is to be called, with a deadline."""
+        if self.ended:
+            raise SilentBoardError(f"{self._board} is no longer connected")
+        return details._replace(timeout=self._timeout_s)
 
     def _error(self, error: Any) -> BoardError:
         if error.code() in _SILENT:

@@ -128,10 +128,8 @@ class ImageStream:
     def wait(self, flight: Flight) -> None:
         """Waits until a transfer has ended. Raises `BoardError` where it does not in time, or ends wrongly."""
         if not poll(self._dma.done, flight.deadline):
-            raise BoardError(
-                f"no end of images {flight.at:,}..{flight.at + flight.count - 1:,} within {self._speed.timeout_s:g} s and the "
-                f"{flight.count * self._speed.image_s:.3g} s that they take"
-            )
+            allowed_s = self._speed.timeout_s + flight.count * self._speed.image_s
+            raise BoardError(f"images {flight.at:,}..{flight.at + flight.count - 1:,} have not ended within {allowed_s:.3g} s")
         wanted, found = flight.count * self.columns * _RESULT_BYTES, self._dma.received()
         if found != wanted:
             raise BoardError(f"the results of {flight.count:,} images must have {wanted:,} bytes, not {found:,}")

@@ -86,16 +86,16 @@ class BankedMemory(Component):
         row = Signal(range(memory.depth), reset_less=True)
         lane = Signal(range(memory.lanes), reset_less=True)
         hit = Signal(reset_less=True)
-        write = Signal(reset_less=True)
-        do_write = Signal()
+        do_write = Signal(reset_less=True)
+        hit_now = Signal()
         row_bits = memory.stride.bit_length() - 1
         row_now, lane_now = weights.address[:row_bits], weights.address[row_bits:] - (self._first >> row_bits)
-        m.d.comb += do_write.eq(write & hit)
+        m.d.comb += hit_now.eq((lane_now >= 0) & (lane_now < memory.lanes) & (row_now < memory.depth))
         m.d.sync += [
             row.eq(row_now),
             lane.eq(lane_now),
-            hit.eq((lane_now >= 0) & (lane_now < memory.lanes) & (row_now < memory.depth)),
-            write.eq(weights.write),
+            hit.eq(hit_now),
+            do_write.eq(weights.write & hit_now),
         ]
         read_at = self._in_bank(Mux(weights.check, row, self.address), weights.bank ^ weights.check)
         write_at = self._in_bank(row, ~weights.bank)

@@ -4,15 +4,15 @@
 // Whoever calls it sets the streams that `live_streams` gives: bytes to send and room to receive, which `live_run` moves.
 // A register is read or written by a transaction on the bus, in which the streams go on.
 
+#include <chrono>
 #include <cstdint>
 #include <cstring>
-#include <memory>
 
 #include "Vtestbench.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-static const int kResetCycles = 16, kMostBusCycles = 1000;
+static const int kResetCycles = 16, kMostBusCycles = 1000, kCyclesByTheClock = 16;
 
 // As `_Streams` in live.py has it.
 struct Streams {
@@ -98,11 +98,16 @@ EXPORT void live_delete(Live* live) { delete live; }
 
 EXPORT Streams* live_streams(Live* live) { return &live->streams; }
 
-// Runs for so many cycles, or until the streams end; returns whether a word moved.
-EXPORT int live_run(Live* live, uint64_t cycles) {
+// Runs for so many cycles at most, for about so many seconds at most, or until a stream ends; returns whether a word moved.
+EXPORT int live_run(Live* live, uint64_t cycles, double seconds) {
+    using clock = std::chrono::steady_clock;
+    const auto end = clock::now() + std::chrono::duration<double>(seconds);
     const Streams before = live->streams;
     live->event = false;
-    for (uint64_t cycle = 0; cycle < cycles && !live->event; ++cycle) live->step();
+    for (uint64_t cycle = 0; cycle < cycles && !live->event; ++cycle) {
+        live->step();
+        if (cycle % kCyclesByTheClock == 0 && clock::now() > end) break;
+    }
     return before.words_in != live->streams.words_in || before.words_out != live->streams.words_out;
 }
 

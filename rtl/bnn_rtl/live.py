@@ -73,7 +73,7 @@ class LiveAccelerator:
             ("live_new", ctypes.c_void_p, ()),
             ("live_delete", None, (ctypes.c_void_p,)),
             ("live_streams", ctypes.POINTER(_Streams), (ctypes.c_void_p,)),
-            ("live_run", ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint64)),
+            ("live_run", ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_double)),
             ("live_read", ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint64, ctypes.POINTER(ctypes.c_uint32))),
             ("live_write", ctypes.c_int, (ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)),
         ):
@@ -88,9 +88,12 @@ class LiveAccelerator:
         if hasattr(self, "_live"):
             self._library.live_delete(self._live)
 
-    def run(self, cycles: int) -> bool:
-        """Runs for so many cycles, or until what is sent or received has ended; returns whether a word moved."""
-        return bool(self._library.live_run(self._live, cycles))
+    def run(self, cycles: int, most_s: float = 3600.0) -> bool:
+        """Runs for so many cycles, but not longer than `most_s`, or until what is sent or received has ended.
+
+        Returns whether a word moved.
+        """
+        return bool(self._library.live_run(self._live, cycles, most_s))
 
     def read(self, address: int) -> int:
         """Returns the register at a byte address, read over AXI-Lite."""

@@ -13,12 +13,14 @@ import numpy as np
 
 from bnn_host.simulated.faults import Fault, Faults
 from bnn_host.simulated.memory import Memory
+from bnn_hw.stage import STREAM_BITS
 from bnn_hw.system import DMA_LENGTH_BITS
 
 __all__ = ["S2MM", "AxiDma", "DmaControl", "DmaRegister", "DmaStatus", "Streams"]
 
 S2MM: Final = 0x30  # where the second channel's registers begin
 _ALWAYS: Final = 0x0001_0002  # bits of a control register that read so: one interrupt a transfer, and a reserved one
+_STREAM_BYTES: Final = STREAM_BITS // 8
 _LENGTH_MASK: Final = (1 << DMA_LENGTH_BITS) - 1
 
 
@@ -114,13 +116,14 @@ class AxiDma:
         self._faults, self._on_server_fault = faults, on_server_fault
         self._mm2s, self._s2mm = _Channel(), _Channel()
         self._fault: Fault | None = None  # that strikes when half of what mm2s sends has been taken
+        self._stalled = False  # whether s2mm takes nothing
 
     def _reset(self) -> None:
         """Resets both channels, as either one's reset bit does."""
         self._streams.stop()
         self._mm2s.reset()
         self._s2mm.reset()
-        self._fault = None
+        self._fault, self._stalled = None, False
 
     @property
     def active(self) -> bool:
@@ -174,22 +177,23 @@ class AxiDma:
         elif channel is self._mm2s:
             channel.active = True
             self._fault = self._faults.strike(Fault.DMA_ERROR, Fault.SERVER_DIES, Fault.SERVER_HANGS)
-            self._streams.send(content[: length // 2] if self._fault else content, last=not self._fault)
+            self._streams.send(content[: _half(length)] if self._fault else content, last=not self._fault)
         else:
             channel.active = True
             channel.length = 0
             fault = self._faults.strike(Fault.NO_TLAST, Fault.STALLED_OUTPUT)
-            if fault is not Fault.STALLED_OUTPUT:
+            self._stalled = fault is Fault.STALLED_OUTPUT
+            if not self._stalled:
                 self._streams.receive(content, heed_last=fault is None)
 
     def update(self) -> None:
         """Takes note of what the streams have moved; to be called whenever they have run."""
         streams = self._streams
-        if self._mm2s.active and self._fault is not None and streams.sent_bytes >= self._mm2s.length // 2:
+        if self._mm2s.active and self._fault is not None and streams.sent_bytes >= _half(self._mm2s.length):
             self._fail_half_way(self._fault)
         elif self._mm2s.active and streams.sent_bytes >= self._mm2s.length:
             self._mm2s.complete(self._mm2s.length)
-        if self._s2mm.active:
+        if self._s2mm.active and not self._stalled:
             self._s2mm.length = streams.received_bytes
             if streams.overflowed:
                 self._s2mm.fail(DmaStatus.INTERNAL_ERROR)
@@ -202,6 +206,11 @@ class AxiDma:
             self._mm2s.fail(DmaStatus.SLAVE_ERROR)
         else:
             self._on_server_fault(fault)
+
+
+def _half(length: int) -> int:
+    """Returns about half of so many bytes, in whole words of the stream."""
+    return length // 2 // _STREAM_BYTES * _STREAM_BYTES
 
 
 _ERRORS: Final = DmaStatus.INTERNAL_ERROR | DmaStatus.SLAVE_ERROR | DmaStatus.DECODE_ERROR

@@ -20,7 +20,7 @@ from bnn_hw.system import Segment, block_design
 
 __all__ = ["Accelerator", "Board"]
 
-_RUN_CYCLES: Final = 1000  # at once, during which nobody else has the board
+_RUN_S: Final = 5e-3  # that the clock runs at once, during which nobody else has the board
 _REST_S: Final = 1e-4  # in which others may have it
 _PATIENCE_IMAGES: Final = 32  # more than a network has layers
 _PATIENCE_CYCLES: Final = 4096  # and these, for short ones
@@ -37,7 +37,9 @@ class _Slave(Protocol):
 class Accelerator(Streams, _Slave, Protocol):
     """What the board needs of an accelerator: `bnn_rtl.live.LiveAccelerator` has it."""
 
-    def run(self, cycles: int) -> bool: ...
+    @property
+    def cycles(self) -> int: ...
+    def run(self, cycles: int, most_s: float) -> bool: ...
 
 
 class Board:
@@ -153,12 +155,21 @@ class Board:
                     self._woken.wait()
                 if self._closed:
                     return
-                moved = self._accelerator.run(_RUN_CYCLES)
-                self._dma.update()
-                self._quiet_cycles = 0 if moved else self._quiet_cycles + _RUN_CYCLES
-                if not (moved or self._dma.active or self._accelerator.read(Register.STATUS) & (Status.BUSY | Status.SWAPPING)):
-                    self._quiet_cycles = self._patience_cycles
+                self._advance()
             time.sleep(_REST_S)
+
+    def _advance(self) -> None:
+        """Lets the clock run a little."""
+        before = self._accelerator.cycles
+        moved = self._accelerator.run(self._patience_cycles, _RUN_S)
+        self._dma.update()
+        status = self._accelerator.read(Register.STATUS)
+        if moved or status & Status.SWAPPING:  # which ends of itself, however long it takes
+            self._quiet_cycles = 0
+        elif self._dma.active or status & Status.BUSY:
+            self._quiet_cycles += self._accelerator.cycles - before
+        else:
+            self._quiet_cycles = self._patience_cycles
 
 
 class _Registers:

@@ -6,6 +6,7 @@ Only for functions to import, for it needs pynq.
 
 import itertools
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class SimulatedDevice(Device):
     """A device for `Overlay(..., device=device)` and `allocate(..., target=device)`, or to be `Device.active_device`."""
 
     def __init__(self, board: Board) -> None:
-        super().__init__(f"simulated{next(_numbers)}")
+        super().__init__(f"simulated-{os.getpid()}-{next(_numbers)}")  # a name that no other process gives
         self.board = board
         self.name = board.manifest.board
         self.arch = board.files.machine
@@ -53,6 +54,7 @@ class SimulatedDevice(Device):
             content = memory.content(allocated)
         buffer = PynqBuffer(shape, dtype, buffer=content, device=self, device_address=allocated.address, coherent=True)
         buffer.memory, buffer.pointer, buffer.return_to = memory, allocated.address, self
+        buffer.freed = True  # of what PYNQ would unmap beside what it returns
         return buffer
 
     def return_pointer(self, pointer: int) -> None:

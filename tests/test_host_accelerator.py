@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The driver on simulated boards: the real pynq, a DMA and the Verilog, in this process or served as PYNQ.remote."""
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from accelerator_boards import in_process, small_build, small_network, tiny_build
+from bnn_host import Accelerator
+from bnn_hw import golden
+from bnn_hw.errors import ArtefactError, BoardError, MismatchError, ToolError, UsageError
+from bnn_hw.network_file import network_digest
+from bnn_hw.overlay import OVERLAY_FOLDER
+from bnn_hw.packaged import packaged_network, packaged_test_images
+from cocotb_run import fresh_seed
+from simulated_board import environment, free_address, needs_pynq, serving
+from strategies import random_inputs
+
+pytestmark = needs_pynq
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_build(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_build(tmp_path_factory)
+
+
+def _open(build: Path, device: Any, **options: Any) -> Accelerator:
+    return Accelerator(build, device=device, **{"timeout_s": 30, **options})
+
+
+def test_packaged_images(tiny: Path) -> None:
+    """Through Overlay, allocate, DMA and driver, all packaged images have golden's scores, as the vectors say too."""
+    network, test = packaged_network("mnist-tiny"), packaged_test_images("mnist")
+    assert test is not None
+    expected = golden.scores(network, test.images)
+    with serving(tiny, address := free_address()), Accelerator(tiny, address=address, timeout_s=60, chunk_images=100) as board:
+        scores, classes = board.scores(test.images), board.classify(test.images)
+        assert (len(scores), scores.dtype, classes.dtype) == (256, np.int32, np.int64)
+        np.testing.assert_array_equal(scores, expected)
+        np.testing.assert_array_equal(classes, expected.argmax(axis=1))
+        one = board.classify(test.images[3])
+        assert (one.shape, int(one)) == ((), int(expected[3].argmax()))
+        assert board.self_test() == 256
+        assert board.info()["network_sha256"] == network_digest(network)
+
+
+def test_batches_of_any_size(small: Path) -> None:
+    """Batches of less and more than a chunk and of many chunks, of every shape and dtype that the input takes."""
+    seed = fresh_seed()
+    network = small_network(1)
+    pixels = np.random.default_rng(seed).integers(0, 256, (60, 7, 10), np.uint8)
+    expected = golden.scores(network, pixels)
+    with in_process(small) as device:
+        for chunk_images in (1, 7, 60):
+            with _open(small, device, chunk_images=chunk_images) as board:
+                for count in (60, 1, 7, 8, 59):
+                    np.testing.assert_array_equal(board.scores(pixels[:count]), expected[:count])
+        with _open(small, device) as board:
+            assert board.info()["chunk_images"] == 1024
+            for given in (pixels[..., None], pixels.reshape(60, 70), (pixels >= 100), (pixels >= 100).astype(np.int64)):
+                np.testing.assert_array_equal(board.scores(given), expected)
+            assert board.scores(pixels[5]).tolist() == expected[5].tolist()
+            assert int(board.classify(pixels[5].reshape(70))) == expected[5].argmax()
+
+
+def test_async_leaves_the_loop_free(small: Path) -> None:
+    network, images = small_network(1), random_inputs(small_network(1), 50, 3)
+    expected = golden.scores(network, images)
+
+    async def run(board: Accelerator) -> int:
+        pauses = 0
+        work = asyncio.gather(board.scores_async(images), board.classify_async(images), board.scores_async(images[0]))
+        while not work.done():
+            await asyncio.sleep(0)
+            pauses += 1
+        scores, classes, one = await work
+        np.testing.assert_array_equal(scores, expected)
+        np.testing.assert_array_equal(classes, expected.argmax(axis=1))
+        np.testing.assert_array_equal(one, expected[0])
+        return pauses
+
+    with in_process(small) as device, _open(small, device) as board:
+        assert asyncio.run(run(board)) > 3
+
+
+def test_threads_take_turns(small: Path) -> None:
+    images = random_inputs(small_network(1), 90, 4)
+    expected = golden.scores(small_network(1), images)
+    found: dict[int, np.ndarray] = {}
+    with in_process(small) as device, _open(small, device, chunk_images=4) as board:
+
+        def classify(at: int) -> None:
+            found[at] = board.scores(images[at : at + 30])
+
+        threads = [threading.Thread(target=classify, args=(at,)) for at in (0, 30, 60)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    np.testing.assert_array_equal(np.concatenate([found[at] for at in (0, 30, 60)]), expected)
+
+
+def test_ten_thousand_images_leave_nothing_behind(small: Path) -> None:
+    """Neither buffers of the board nor open files, in the board's use and after it."""
+    seed = fresh_seed()
+    images = random_inputs(small_network(1), 500, seed)
+    expected = golden.scores(small_network(1), images)
+    counts = np.random.default_rng(seed).integers(1, 500, 1000).tolist()
+    files = Path("/proc/self/fd")
+    with in_process(small) as device:
+        before = len(list(files.iterdir()))
+        with _open(small, device, chunk_images=64) as board:
+            used, opened, done = device.board.memory.used, len(list(files.iterdir())), 0
+            while done < 10_000:
+                count = counts.pop()
+                np.testing.assert_array_equal(board.scores(images[:count]), expected[:count])
+                done += count
+            assert used > 0
+            assert device.board.memory.used == used
+            assert len(list(files.iterdir())) == opened
+        assert device.board.memory.used == 0
+        assert len(list(files.iterdir())) == before
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.zeros((0, 7, 10), np.uint8), r"images must be at least one, not 0; an empty batch has no results"),
+        (
+            np.zeros((2, 7, 11), np.uint8),
+            r"images must be \[images, 7, 10, 1\] or one image, which is 70 elements, not \[2, 7, 11\]",
+        ),
+        (np.zeros((2, 10, 7), np.uint8), r"images must be \[images, 7, 10, 1\], not \[2, 10, 7\]"),
+        (np.zeros((2, 7, 10), np.float32), r"images must be bool, or uint8 pixels, not float32"),
+        (np.full((2, 7, 10), 2), r"elements of images must be 0\.\.1 for bit inputs, not 2"),
+    ],
+)
+def test_images_that_do_not_fit_do_not_reach_the_board(small: Path, images: np.ndarray, message: str) -> None:
+    with in_process(small) as device, _open(small, device) as board:
+        before = board.info(), device.board.memory.used
+        with pytest.raises(ArtefactError, match=f"^{message}$"):
+            board.classify(images)
+        assert (board.info(), device.board.memory.used) == before
+        assert board.self_test() == 64
+
+
+def test_memory_that_the_board_does_not_have(small: Path) -> None:
+    """As each of pynq's devices says it; a smaller chunk goes."""
+    address = free_address()
+    message = (
+        r"^the board has no 2,097,152 bytes of contiguous memory for buffers of 32,768 images: .*; give a smaller chunk_images, .*$"
+    )
+    with in_process(small) as device:
+        with pytest.raises(BoardError, match=message):
+            _open(small, device, chunk_images=32_768)
+        assert device.board.memory.used == 0
+        _open(small, device).close()
+    with serving(small, address, options=("--memory-mib", "1")):
+        for _ in range(2):
+            with pytest.raises(BoardError, match=message):
+                Accelerator(small, address=address, chunk_images=32_768)
+        with Accelerator(small, address=address) as board:
+            assert board.self_test() == 64
+        with pytest.raises(UsageError, match=r"^chunk_images must be 1\.\.4,194,303, which the DMA takes at once, not 4194304$"):
+            Accelerator(small, address=address, chunk_images=1 << 22)
+
+
+def test_closed(small: Path) -> None:
+    with in_process(small) as device:
+        board = _open(small, device)
+        board.close()
+        board.close()
+        for action in (board.self_test, board.info, board.benchmark, lambda: board.classify(np.zeros(70, bool))):
+            with pytest.raises(BoardError, match=r"^this Accelerator is closed; make another$"):
+                action()
+        assert device.board.memory.used == 0
+
+
+def test_other_builds_and_damaged_ones(small: Path, tiny: Path, tmp_path: Path) -> None:
+    with in_process(small) as device:
+        with pytest.raises(BoardError, match=r"^the simulated pynq-z2 takes the bitstream of its build alone, that of random .*$"):
+            _open(tiny, device)
+        with pytest.raises(ArtefactError, match=rf"^{tmp_path} is no build; `bnn_hw build` makes one$"):
+            _open(tmp_path, device)
+        with _open(small, device) as board:
+            assert board.self_test() == 64
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", small, copy], check=True)
+    (copy / OVERLAY_FOLDER / "random.hwh").write_text("other")
+    with pytest.raises(ArtefactError, match=r"^.*random\.hwh is not as overlay\.json has it; .*$"):
+        Accelerator(copy)
+    subprocess.run(["rm", "-r", copy / OVERLAY_FOLDER], check=True)
+    with pytest.raises(ArtefactError, match=r"^.* has no bitstream; `bnn_hw bitstream .*$"):
+        Accelerator(copy)
+
+
+def test_no_board_and_no_pynq(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYNQ_REMOTE_DEVICES", raising=False)
+    with pytest.raises(BoardError, match=r"^no board: No Devices Found; run this on a board as root \(sudo -E\), or .*$"):
+        Accelerator(small)
+    begun = time.monotonic()
+    with pytest.raises(
+        BoardError, match=r"^the board at 127\.0\.0\.99 does not answer: Failed to connect .*; see that it is on, .*$"
+    ):
+        Accelerator(small, address="127.0.0.99")
+    assert time.monotonic() - begun < 10
+    with pytest.raises(BoardError, match=r"^the board's address 'no such board' is not known: .*; give its IP address$"):
+        Accelerator(small, address="no such board")
+    with pytest.raises(UsageError, match=r"^timeout_s must be more than 0, not 0$"):
+        Accelerator(small, timeout_s=0)
+    monkeypatch.setitem(sys.modules, "pynq", None)
+    with pytest.raises(ToolError, match=r"^pynq, which drives a board, cannot be imported: .*; on a board use the Python .*$"):
+        Accelerator(small)
+
+
+def test_benchmark(small: Path) -> None:
+    with in_process(small) as device, _open(small, device, chunk_images=32) as board:
+        result = board.benchmark(singles=5)
+        assert (result.images, result.chunk_images, result.simulated, result.clock_mhz) == (128, 32, True, 100)
+        assert result.images_per_s > 0
+        assert 0 < result.compute_s * 1e8 <= result.cycles_per_image * 32 + 1
+        assert result.compute_s < result.transfer_s
+        assert result.cycles_per_image >= result.planned_cycles_per_image
+        assert list(result.latency_ms) == ["p50", "p90", "p99"]
+        assert 0 < result.latency_ms["p50"] <= result.latency_ms["p90"] <= result.latency_ms["p99"]
+        assert (result.power_w, result.power_missing) == ({}, "the board has no sensors of power")
+        assert board.self_test() == 64
+
+
+def test_a_class_that_is_not_that_of_its_scores(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_process(small) as device, _open(small, device, chunk_images=2) as board:
+        images = random_inputs(small_network(1), 5, 6)
+        allocated = board._stream._pairs[0].results
+        monkeypatch.setattr(type(allocated), "invalidate", lambda self: self.__setitem__((0, -1), 1 - (self[0, -1] > 0)))
+        with pytest.raises(MismatchError, match=r"^image 0: expected class \d of the scores \[.*\], got \d \(1 of 2 differ\)$"):
+            board.scores(images)
+        monkeypatch.undo()
+        np.testing.assert_array_equal(board.scores(images), golden.scores(small_network(1), images))
+
+
+def test_an_interrupt_leaves_the_board_usable(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = random_inputs(small_network(1), 20, 7)
+
+    def interrupt(flight: object) -> None:
+        raise KeyboardInterrupt
+
+    with in_process(small) as device, _open(small, device, chunk_images=4) as board:
+        monkeypatch.setattr(board._stream, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            board.scores(images)
+        monkeypatch.undo()
+        np.testing.assert_array_equal(board.scores(images), golden.scores(small_network(1), images))
+
+
+HOLD = """
+import sys
+from bnn_host import Accelerator
+from bnn_hw.vectors import load_scores
+import numpy as np
+with Accelerator(sys.argv[1], address=sys.argv[2], timeout_s=60, chunk_images=16) as board:
+    images = np.zeros((64, 70), bool)
+    print("holds", flush=True)
+    while True:
+        board.scores(images)
+"""
+
+
+def test_two_processes_and_a_killed_one(small: Path) -> None:
+    """The second one is told at once who has the board, and has it as soon as the first one is killed in mid-batch."""
+    address = free_address()
+    with serving(small, address):
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, small, address], env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == "holds\n"
+            begun = time.monotonic()
+            with pytest.raises(BoardError, match=rf"^the board {address} is in use by process {holder.pid}; close its .*$"):
+                Accelerator(small, address=address)
+            assert time.monotonic() - begun < 5
+            refused = _run("selftest", small, "--address", address)
+            assert (refused.returncode, refused.stdout) == (2, "")
+            assert re.fullmatch(rf"error: the board {address} is in use by process {holder.pid}; .*\n", refused.stderr)
+        finally:
+            holder.kill()
+            holder.wait()
+            holder.stdout.close()
+        with Accelerator(small, address=address, timeout_s=60) as board:
+            assert board.self_test() == 64
+
+
+def _run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bnn_host", *map(str, arguments)]
+    without = {key: value for key, value in environment().items() if key != "PYNQ_REMOTE_DEVICES"}
+    return subprocess.run(command, env=without, capture_output=True, text=True, timeout=120)

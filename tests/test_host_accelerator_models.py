@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packaged networks with their default plans on served boards, through the stock pynq's Overlay, allocate and MMIO."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnn_host import Accelerator
+from bnn_hw import golden
+from bnn_hw.datasets import load_dataset
+from bnn_hw.packaged import packaged_network, packaged_test_images
+from simulated_board import built, free_address, needs_pynq, serving, shared_build
+
+pytestmark = needs_pynq
+
+_LEAST_IMAGES = 100
+
+
+def _images(name: str) -> np.ndarray:
+    """Returns the data set's images where they are, else the packaged ones, shifted and mirrored until they are enough."""
+    dataset = packaged_network(name).provenance["dataset"]
+    if "BNN_HW_DATA" in os.environ:
+        return load_dataset(dataset, Path(os.environ["BNN_HW_DATA"])).test.images[:_LEAST_IMAGES]
+    test = packaged_test_images(dataset)
+    assert test is not None
+    copies = [np.roll(test.images, shift, axis=1 + shift % 2) for shift in range(-(-_LEAST_IMAGES // len(test.images)))]
+    return np.concatenate([images[:, :, ::-1] if number % 3 == 2 else images for number, images in enumerate(copies)])
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_scores(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    build = shared_build(tmp_path_factory, f"accelerator-{name}", lambda folder: built(name, folder))
+    network, images = packaged_network(name), _images(name)
+    assert len(images) >= _LEAST_IMAGES
+    address = free_address()
+    with serving(build, address), Accelerator(build, address=address, timeout_s=120) as board:
+        np.testing.assert_array_equal(board.scores(images), golden.scores(network, images))
