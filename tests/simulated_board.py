@@ -22,12 +22,14 @@ from bnn_host.simulated.faults import parse_fault
 from bnn_host.simulated.overlay import simulated_bitstream
 from bnn_hw.boards import find_board
 from bnn_hw.build import build
+from bnn_hw.layers import Input
 from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Network
 from bnn_hw.packaged import find_model
 from bnn_hw.plan import Plan
 from bnn_hw.planner import find_plan
 from bnn_rtl.live import LiveAccelerator, compiled
+from strategies import random_network
 
 __all__ = [
     "ROOT",
@@ -41,6 +43,7 @@ __all__ = [
     "run_client",
     "serving",
     "shared_build",
+    "small_build",
 ]
 
 ROOT = Path(__file__).parents[1]
@@ -71,6 +74,12 @@ def shared_build(factory: pytest.TempPathFactory, name: str, make: Callable[[Pat
             _library(folder)
             (root / f"{name}.ready").touch()
     return root / name
+
+
+def small_build(factory: pytest.TempPathFactory) -> Path:
+    """Returns the build of a network that is soon compiled: images of 12x10 bits, 5 classes."""
+    network = random_network(Input((12, 10, 1), "bit"), (24, 5), seed=1)
+    return shared_build(factory, "simulated-small", lambda folder: built(network, folder))
 
 
 @contextmanager

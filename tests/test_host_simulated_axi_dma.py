@@ -13,14 +13,13 @@ from bnn_host.simulated.board import Board
 from bnn_hw.boards import find_board
 from bnn_hw.errors import BoardError
 from bnn_hw.golden import scores
-from bnn_hw.layers import Input
 from bnn_hw.network_file import load_network
 from bnn_hw.packing import pack_bits
 from bnn_hw.registers import Control, Register, Status
 from bnn_hw.system import block_design
 from cocotb_run import fresh_seed
-from simulated_board import board_of, built, shared_build
-from strategies import random_inputs, random_network
+from simulated_board import board_of, small_build
+from strategies import random_inputs
 
 MM2S, S2MM = 0x00, 0x30
 DMACR, DMASR, ADDRESS, MSB, LENGTH = 0x00, 0x04, 0x18, 0x1C, 0x28
@@ -32,8 +31,7 @@ SYSTEM = block_design(find_board("pynq-z2"), 8)
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    network = random_network(Input((12, 10, 1), "bit"), (24, CLASSES), seed=1)
-    return shared_build(tmp_path_factory, "simulated", lambda folder: built(network, folder))
+    return small_build(tmp_path_factory)
 
 
 class Machine:
@@ -277,7 +275,8 @@ def test_configuration(build: Path) -> None:
     with board_of(build) as board:
         with pytest.raises(
             BoardError,
-            match=r"^0x40000000\.\.0x40000003 must be registers of pynq-z2; the FPGA has no configuration, so download the bitstream first$",
+            match=r"^0x40000000\.\.0x40000003 must be registers of pynq-z2; the FPGA has no configuration, so download the "
+            r"bitstream first$",
         ):
             board.read(SYSTEM.accelerator.base)
         machine = Machine(board, build)

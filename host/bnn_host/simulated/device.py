@@ -54,7 +54,7 @@ class SimulatedDevice(Device):
             content = memory.content(allocated)
         buffer = PynqBuffer(shape, dtype, buffer=content, device=self, device_address=allocated.address, coherent=True)
         buffer.memory, buffer.pointer, buffer.return_to = memory, allocated.address, self
-        buffer.freed = True  # of what PYNQ would unmap beside what it returns
+        buffer.freed = True  # PYNQ unmaps what it has returned already, where this is not so
         return buffer
 
     def return_pointer(self, pointer: int) -> None:

@@ -5,6 +5,7 @@ Only for functions to import, for it needs pynq and grpc.
 """
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -44,22 +45,12 @@ class BoardServer:
             interceptors=[_Gate(self._released)],
             options=[("grpc.so_reuseport", 0)],  # so that a second server is told
         )
-        self._bind(address)
+        _check_free(address)
+        self._server.add_insecure_port(f"{address}:{PORT}")
         self.board = make_board(self._strike)
         remote_device_pb2_grpc.add_RemoteDeviceServicer_to_server(_Device(self.board), self._server)
         mmio_pb2_grpc.add_MmioServicer_to_server(_Mmio(self.board), self._server)
         buffer_pb2_grpc.add_RemoteBufferServicer_to_server(_Buffers(self.board), self._server)
-
-    def _bind(self, address: str) -> None:
-        try:
-            port = self._server.add_insecure_port(f"{address}:{PORT}")
-        except RuntimeError:
-            port = 0
-        if port != PORT:
-            raise BoardError(
-                f"{address}:{PORT} must be a free address of this machine; end the board that has it, "
-                "or give another --address, such as 127.0.0.2"
-            )
 
     def __enter__(self) -> "BoardServer":
         self._server.start()
@@ -78,6 +69,17 @@ class BoardServer:
         if fault is Fault.SERVER_DIES:
             os._exit(_DIED)
         self._released.clear()
+
+
+def _check_free(address: str) -> None:
+    """Raises `BoardError` where the port of an address cannot be had. gRPC would say so with a page of its own."""
+    try:
+        socket.create_server((address, PORT)).close()
+    except OSError as error:
+        raise BoardError(
+            f"{address}:{PORT} must be a free address of this machine ({error}); end the board that has it, or give another "
+            "--address, such as 127.0.0.2"
+        ) from error
 
 
 class _Gate(grpc.ServerInterceptor):
