@@ -8,11 +8,14 @@ import pytest
 
 from bnn_hw.network import Input, Network
 from bnn_hw.network_file import save_network
-from bnn_hw.plan import Plan, plan_digest
+from bnn_hw.plan import LayerPlan, Plan, plan_digest
 from bnn_hw.runtime_weights import check_same_shape, memory_words, weights_window
+from bnn_hw.vectors import make_vectors
+from bnn_hw.verify import verify_verilog
+from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
 from cocotb_run import SIMULATORS, fresh_seed, run_bench
-from strategies import WindowShape, of_one_shape, random_conv_network, random_network, random_plan
+from strategies import WindowShape, of_one_shape, random_conv_network, random_inputs, random_network, random_plan
 
 _PADDED = WindowShape((2, 2), (1, 1), 5, (0, 1, 1, 0), 0)
 _POOLED = WindowShape((2, 2), (2, 1))
@@ -39,7 +42,10 @@ def _networks(name: str, seed: int) -> tuple[Network, Network]:
     return of_one_shape(one, other)
 
 
-def _plan(network: Network, seed: int) -> Plan:
+def _plan(name: str, network: Network, seed: int) -> Plan:
+    if name == "bit":  # 24 lanes of weights, so that words that are read back come through two registers
+        layers = LayerPlan("fc1", 19, 40, seed % 761), LayerPlan("fc2", 5, 7), LayerPlan("scores", 2, 13)
+        return Plan(layers, runtime_weights=True)
     return replace(random_plan(network, seed, max_products=64), runtime_weights=True)
 
 
@@ -49,7 +55,7 @@ def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
     """All benches of run-time weights."""
     seed = fresh_seed()
     networks = _networks(name, seed)
-    plan = _plan(networks[0], seed)
+    plan = _plan(name, networks[0], seed)
     check_same_shape(*networks)
     save_network(networks[0], tmp_path / "network.safetensors")
     save_network(networks[1], tmp_path / "other.safetensors")
@@ -64,3 +70,14 @@ def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
     }
     shell = Shell(networks[0], plan)
     run_bench(shell, "shell_weights", simulator, tmp_path, stimulus, parts=shell.parts)
+
+
+def test_verification_takes_them_like_any_other() -> None:
+    """Every bit of every layer and every score, by the harness that `bnn_hw build` and `verify` use."""
+    seed = fresh_seed()
+    for network in _networks("uint8", seed):
+        plan = _plan("uint8", network, seed)
+        shell = Shell(network, plan)
+        vectors = make_vectors(network, random_inputs(network, 40, seed), labels=None)
+        verification = verify_verilog(emit_verilog(shell, "dut", shell.parts), "dut", network, plan, vectors, seed=7)
+        assert verification.images == 40
