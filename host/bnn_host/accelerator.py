@@ -87,6 +87,11 @@ class Accelerator:
         from bnn_host.overlay import load_overlay
 
         manifest = self._manifest
+        if self._facts.simulated and not device.has_capability("SIMULATED"):
+            raise BoardError(
+                f"{self._build} has the overlay of a simulated board, but {board_name(device)} is a real one; "
+                f"`bnn_hw bitstream {self._build}` makes its bitstream"
+            )
         bit = self._build / OVERLAY_FOLDER / f"{self._facts.name}.bit"
         self._device = device
         self._registers, dma = load_overlay(bit, device, self._speed.timeout_s)

@@ -30,6 +30,9 @@ class BoundedRemoteDevice(RemoteDevice):
                 f"the board at {address} does not answer: {error}; see that it is on, in this network, and runs PYNQ.remote"
             ) from error
 
+        # `bnn_hw board-sim` says so of its Linux.
+        self.capabilities["SIMULATED"] = b"simulated" in self.read_file("/proc/version")
+
     @property
     def client(self) -> GrpcChannel:
         """What holds the channel. The constructor sets it, and makes its stubs of the channel that it finds here."""

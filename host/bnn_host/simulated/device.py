@@ -32,7 +32,7 @@ class SimulatedDevice(Device):
         self.board = board
         self.name = board.manifest.board
         self.arch = board.files.machine
-        self.capabilities = {"REGISTER_RW": True}
+        self.capabilities = {"REGISTER_RW": True, "SIMULATED": True}
 
     def read_registers(self, address: int, length: int) -> bytes:
         """Returns the bytes of registers."""
