@@ -20,6 +20,7 @@ from bnn_hw.errors import ArtefactError, BoardError, MismatchError, ToolError, U
 from bnn_hw.network_file import network_digest
 from bnn_hw.overlay import OVERLAY_FOLDER
 from bnn_hw.packaged import packaged_network, packaged_test_images
+from bnn_hw.registers import Register
 from cocotb_run import fresh_seed
 from simulated_board import environment, free_address, needs_pynq, serving
 from strategies import random_inputs
@@ -207,6 +208,17 @@ def test_other_builds_and_damaged_ones(small: Path, tiny: Path, tmp_path: Path) 
         Accelerator(copy)
 
 
+def test_a_stand_in_stays_off_real_boards(small: Path) -> None:
+    with in_process(small) as device:
+        del device.capabilities["SIMULATED"]
+        with pytest.raises(
+            BoardError, match=r"^.* has the overlay of a simulated board, but simulated-.* is a real one; `bnn_hw .*$"
+        ):
+            _open(small, device)
+        device.capabilities["SIMULATED"] = True
+        _open(small, device).close()
+
+
 def test_no_board_and_no_pynq(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYNQ_REMOTE_DEVICES", raising=False)
     with pytest.raises(BoardError, match=r"^no board: No Devices Found; run this on a board as root \(sudo -E\), or .*$"):
@@ -240,6 +252,20 @@ def test_benchmark(small: Path) -> None:
         assert board.self_test() == 64
 
 
+def test_power(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean of each rail that has a sensor of power; pynq's own sensor reads a file as sysfs has it."""
+    from pynq import pmbus
+
+    (tmp_path / "power1_input").write_text("2500\n")
+    rails = {"12V": pmbus.Rail("12V"), "3V3": pmbus.Rail("3V3")}
+    rails["12V"].power = pmbus.SysFSSensor(str(tmp_path / "power1_input"), "W", "12V_power", 0.001)
+    monkeypatch.setattr(pmbus, "get_rails", lambda: rails)
+    with in_process(small) as device, _open(small, device, chunk_images=8) as board:
+        images = np.zeros((4000, 70), bool)  # for longer than the sensors are at rest
+        result = board.benchmark(images, singles=1)
+    assert (result.power_w, result.power_missing) == ({"12V": 2.5}, "")
+
+
 def test_a_class_that_is_not_that_of_its_scores(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with in_process(small) as device, _open(small, device, chunk_images=2) as board:
         images = random_inputs(small_network(1), 5, 6)
@@ -262,7 +288,30 @@ def test_an_interrupt_leaves_the_board_usable(small: Path, monkeypatch: pytest.M
         with pytest.raises(KeyboardInterrupt):
             board.scores(images)
         monkeypatch.undo()
+        assert board._registers.read(Register.IMAGES_IN) == 0
         np.testing.assert_array_equal(board.scores(images), golden.scores(small_network(1), images))
+
+
+def test_what_the_accelerator_counts_is_compared(small: Path) -> None:
+    """Packets of another length, and a reset that the driver does not know of: an error, and the next batch is right."""
+    images = random_inputs(small_network(1), 8, 9)
+    expected = golden.scores(small_network(1), images)
+    with in_process(small) as device, _open(small, device) as board:
+        for disturb, message in (
+            (lambda: board._registers.write(Register.PACKET_IMAGES, 7), r"the results of 8 images must have 128 bytes, not 112"),
+            (board._registers.reset, r"IMAGES_IN must be 16, not 8"),
+        ):
+            np.testing.assert_array_equal(board.scores(images), expected)
+            disturb()
+            with pytest.raises(BoardError, match=rf"^{message}; DMA MM2S: .*; the board has been reset and takes the next images$"):
+                board.scores(images)
+            np.testing.assert_array_equal(board.scores(images), expected)
+            board._stream.reset()
+        np.testing.assert_array_equal(board.scores(images), expected)
+        board._registers.write(Register.PACKET_IMAGES, 9)  # one more than the driver sends
+        with pytest.raises(BoardError, match=r"^STATUS must have no error flag, not 0x42 \(EARLY_LAST, RUNTIME_WEIGHTS\); .*$"):
+            board.scores(images)
+        np.testing.assert_array_equal(board.scores(images), expected)
 
 
 HOLD = """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packaged networks with their default plans on served boards, through the stock pynq's Overlay, allocate and MMIO."""
+"""Packaged networks on served boards, through the stock pynq's Overlay, allocate and MMIO: every score is golden's."""
 
 import os
 from pathlib import Path
@@ -9,12 +9,15 @@ import pytest
 
 from bnn_host import Accelerator
 from bnn_hw import golden
+from bnn_hw.boards import find_board
 from bnn_hw.datasets import load_dataset
 from bnn_hw.packaged import packaged_network, packaged_test_images
-from simulated_board import built, free_address, needs_pynq, serving, shared_build
+from bnn_hw.plan import load_plan
+from simulated_board import ROOT, built, free_address, needs_pynq, serving, shared_build
 
 pytestmark = needs_pynq
 
+# With the plans of BNN-PYNQ's overlays, whose Verilog compiles in a fraction of the time of the default plans'.
 _LEAST_IMAGES = 100
 
 
@@ -31,8 +34,9 @@ def _images(name: str) -> np.ndarray:
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_scores(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    build = shared_build(tmp_path_factory, f"accelerator-{name}", lambda folder: built(name, folder))
     network, images = packaged_network(name), _images(name)
+    plan = load_plan(ROOT / "tests" / "plans" / f"{name}-bnn-pynq.json", network, find_board("pynq-z2"))
+    build = shared_build(tmp_path_factory, f"accelerator-{name}", lambda folder: built(network, folder, plan=plan))
     assert len(images) >= _LEAST_IMAGES
     address = free_address()
     with serving(build, address), Accelerator(build, address=address, timeout_s=120) as board:
