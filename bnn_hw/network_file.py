@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from bnn_hw.errors import ArtefactError
 from bnn_hw.layers import MAX_WINDOW
 from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, weight_matrix
 from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
+from bnn_hw.safetensors_file import Tensor, read_safetensors
 
 __all__ = ["NETWORK_FORMAT", "load_network", "network_bytes", "network_digest", "save_network"]
 
@@ -39,6 +38,8 @@ _MAX_EXTENT: Final = 1 << 26
 
 def network_bytes(network: Network) -> bytes:
     """Returns the content of the network's file; equal networks give equal bytes."""
+    from safetensors.numpy import save  # late, because a board, which only reads, may lack it
+
     description, tensors = _serialize(network)
     digest = np.frombuffer(_digest(description, tensors), np.uint8)
     return save({**tensors, _DIGEST: digest}, metadata={NETWORK_FORMAT: description})
@@ -64,11 +65,12 @@ def load_network(path: Path) -> Network:
     """
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ArtefactError(f"a network file may have {_MAX_FILE_BYTES:,} bytes, not {path.stat().st_size:,}")
-        with safe_open(path, framework="np") as file:
-            return _read(file)
-    except (OSError, SafetensorError) as error:
+            raise ArtefactError(f"{path}: a network file may have {_MAX_FILE_BYTES:,} bytes, not {path.stat().st_size:,}")
+        metadata, tensors = read_safetensors(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ArtefactError(f"{path} is not a readable safetensors file: {error}") from error
+    try:
+        return _read(metadata, tensors)
     except ArtefactError as error:
         raise ArtefactError(f"{path}: {error}") from error
 
@@ -122,8 +124,8 @@ def _digest(description: str, tensors: Mapping[str, np.ndarray]) -> bytes:
     return digest.digest()
 
 
-def _read(file: Any) -> Network:
-    text = (file.metadata() or {}).get(NETWORK_FORMAT)
+def _read(metadata: Mapping[str, str], stored: Mapping[str, Tensor]) -> Network:
+    text = metadata.get(NETWORK_FORMAT)
     if text is None:
         raise ArtefactError(f"no network file: the safetensors metadata must have the key {NETWORK_FORMAT!r}")
     description = _parse(text)
@@ -136,9 +138,9 @@ def _read(file: Any) -> Network:
     if len(set(names)) != len(names):
         raise ArtefactError(f"layer names must differ, not {reprlib.repr(names)}")
     expected = {name: kind for layer in described for name, kind in layer.tensors()}
-    _check_tensors(file, {**expected, _DIGEST: ("U8", [32])})
-    tensors = {name: file.get_tensor(name) for name in expected}
-    if file.get_tensor(_DIGEST).tobytes() != _digest(text, tensors):
+    _check_tensors(stored, {**expected, _DIGEST: ("U8", [32])})
+    tensors = {name: stored[name].array() for name in expected}
+    if stored[_DIGEST].data != _digest(text, tensors):
         raise ArtefactError("sha256 does not agree with the content: the file is altered or damaged; fetch or export it again")
     input_ = _field(description, "input", dict)
     _check_known(input_, ("shape", "dtype", "pixel_threshold"), "input")
@@ -266,12 +268,11 @@ def _check_known(value: Mapping[str, Any], names: Collection[str], place: str) -
         raise ArtefactError(f"{place} may have the fields {', '.join(names)}, not {reprlib.repr(unknown[0])}")
 
 
-def _check_tensors(file: Any, expected: Mapping[str, tuple[str, list[int]]]) -> None:
-    present = set(file.keys())
-    if present != set(expected):
-        missing, extra = sorted(set(expected) - present), sorted(present - set(expected))
+def _check_tensors(stored: Mapping[str, Tensor], expected: Mapping[str, tuple[str, list[int]]]) -> None:
+    if stored.keys() != expected.keys():
+        missing, extra = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
         raise ArtefactError(f"tensors must be those of the layers; missing: {missing or 'none'}, not expected: {extra or 'none'}")
     for name, (dtype, shape) in expected.items():
-        tensor = file.get_slice(name)
-        if tensor.get_dtype() != dtype or tensor.get_shape() != shape:
-            raise ArtefactError(f"{name} must be {dtype} {shape}, not {tensor.get_dtype()} {tensor.get_shape()}")
+        tensor = stored[name]
+        if (tensor.dtype, tensor.shape) != (dtype, shape):
+            raise ArtefactError(f"{name} must be {dtype} {shape}, not {tensor.dtype} {tensor.shape}")

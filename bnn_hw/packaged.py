@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from bnn_hw.datasets import DATASETS, Split
 from bnn_hw.errors import ArtefactError
@@ -53,6 +52,8 @@ def packaged_test_images(dataset: object) -> Split | None:
 
 
 def _is_checkpoint(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open  # late, as in network_file
+
     try:
         with safe_open(path, framework="np") as file:
             return CHECKPOINT_FORMAT in (file.metadata() or {})

@@ -12,6 +12,7 @@ from bnn_hw.cli.bitstream import bitstream
 from bnn_hw.cli.board_sim import board_sim
 from bnn_hw.cli.build import build, verify
 from bnn_hw.cli.catalogue import boards, doctor, infer, models
+from bnn_hw.cli.deploy import deploy
 from bnn_hw.cli.show import console
 from bnn_hw.cli.synth import synth
 from bnn_hw.cli.train import export, train
@@ -33,12 +34,13 @@ def app() -> None:
     bnn_hw verify build/mnist-pynq-z2   its Verilog against the golden model again
     bnn_hw synth build/mnist-pynq-z2    what it takes of the FPGA, layer by layer
     bnn_hw bitstream build/mnist-pynq-z2  the bitstream of a board with a processor, by Vivado
+    bnn_hw deploy build/mnist-pynq-z2   to a PYNQ board: overlay, host code, notebook
     bnn_hw train --model mnist          the network itself, from the data
     bnn_hw bench gpu                    binary kernels on a GPU, beside cuBLAS
     """
 
 
-for command in (build, verify, synth, bitstream, board_sim, train, export, infer, models, boards, doctor, bench):
+for command in (build, verify, synth, bitstream, deploy, board_sim, train, export, infer, models, boards, doctor, bench):
     app.add_command(command)
 
 

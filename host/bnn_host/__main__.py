@@ -15,6 +15,7 @@ import numpy as np
 
 from bnn_host.accelerator import Accelerator, build_input
 from bnn_host.benchmark import packing_images_per_s
+from bnn_host.builds import find_build
 from bnn_hw.datasets.image_file import read_images
 from bnn_hw.errors import ArtefactError, BnnHwError, UsageError
 from bnn_hw.manifest import read_manifest
@@ -40,6 +41,7 @@ class _Parser(argparse.ArgumentParser):
 def run(arguments: Sequence[str]) -> None:
     """Runs a command and prints its result."""
     options = _parser().parse_args(arguments)
+    options.build = find_build(options.build)
     images = None if options.images is None else read_images(options.images)
     if options.packing:
         _show({"packed_images_per_s": packing_images_per_s(build_input(read_manifest(options.build)))}, options.json)
@@ -77,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     # An address keeps pynq from looking for the boards itself, which it does without deadlines.
     first_board = os.environ.get("PYNQ_REMOTE_DEVICES", "").split(",")[0].strip() or None
     common = _Parser(add_help=False)
-    common.add_argument("build", type=Path, help="The build's folder, or what `bnn_hw deploy` made of it.")
+    common.add_argument("build", help="The build's folder, or the name of one that `bnn_hw deploy` brought to this board.")
     common.add_argument("--address", default=first_board, help="Of a board with PYNQ.remote (PYNQ_REMOTE_DEVICES).")
     common.add_argument("--timeout", type=float, default=10.0, metavar="S", help="Beside computing, for a transfer; 10.")
     common.add_argument("--chunk-images", type=int, metavar="N", help="Images of a transfer at the most.")
