@@ -138,5 +138,5 @@ TOOLS: Final = (
     Tool("cuda-core", "compiles CUDA kernels", _GPU, _package("cuda-core"), "1.0"),
     Tool("cuda-bindings", "calls the CUDA driver of a GPU", _GPU, _package("cuda-bindings"), "13.0"),
     Tool("nvidia-cuda-nvrtc", "is the compiler of CUDA kernels", _GPU, _package("nvidia-cuda-nvrtc"), "13.0"),
-    Tool("pynq", "drives a board", _INSTALL.format("board"), _package("pynq"), "3.0"),
+    Tool("pynq", "drives a board, and serves a simulated one", _INSTALL.format("board"), _package("pynq"), "3.0"),
 )

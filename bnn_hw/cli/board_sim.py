@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bnn_hw.cli.show import console
+from bnn_hw.errors import ToolError
 from bnn_hw.manifest import Manifest, read_manifest
 from bnn_hw.tools import require
 
@@ -37,7 +38,11 @@ def board_sim(build_folder: Path, address: str, faults: tuple[str, ...], memory_
     from bnn_host.simulated.board import Board
     from bnn_host.simulated.faults import Fault, parse_fault
     from bnn_host.simulated.overlay import simulated_bitstream
-    from bnn_host.simulated.server import PORT, BoardServer
+
+    try:
+        from bnn_host.simulated.server import PORT, BoardServer
+    except ImportError as error:
+        raise ToolError(f"board-sim needs PYNQ.remote, which pynq 3.1.2 or newer has: {error}") from error
 
     planned = [parse_fault(fault) for fault in faults]
     manifest = read_manifest(build_folder)
