@@ -55,6 +55,8 @@ def test_packaged_images(tiny: Path) -> None:
         one = board.classify(test.images[3])
         assert (one.shape, int(one)) == ((), int(expected[3].argmax()))
         assert board.self_test() == 256
+        loaded = board._device.read_file("/sys/class/fpga_manager/fpga0/firmware").decode()
+        assert re.fullmatch(r"mnist_tiny-[0-9a-f]{16}\.bin", loaded)  # of no other content, for pynq sends no name twice
         assert board.info()["network_sha256"] == network_digest(network)
 
 
@@ -284,6 +286,7 @@ def test_an_interrupt_leaves_the_board_usable(small: Path, monkeypatch: pytest.M
         raise KeyboardInterrupt
 
     with in_process(small) as device, _open(small, device, chunk_images=4) as board:
+        board.scores(images)
         monkeypatch.setattr(board._stream, "wait", interrupt)
         with pytest.raises(KeyboardInterrupt):
             board.scores(images)
