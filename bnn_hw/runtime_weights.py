@@ -43,8 +43,13 @@ class WeightsWindow:
         return max(1 << ADDRESS_BITS, 4 << (self.words - 1).bit_length())
 
     @property
+    def word_bits(self) -> int:
+        """The address bits of a word within the window."""
+        return self.offset.bit_length() - 3
+
+    @property
     def address_bits(self) -> int:
-        """The address bits of registers and window together."""
+        """The address bits of registers and window together, in bytes."""
         return self.offset.bit_length()
 
 

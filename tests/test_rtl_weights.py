@@ -52,7 +52,7 @@ def _plan(name: str, network: Network, seed: int) -> Plan:
 @pytest.mark.parametrize("simulator", SIMULATORS)
 @pytest.mark.parametrize("name", ["bit", "rectified", "uint8", "pooled"])
 def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
-    """All benches of run-time weights."""
+    """Whatever the layers are; what comes in between, where windows hold words of the next image and of the last one."""
     seed = fresh_seed()
     networks = _networks(name, seed)
     plan = _plan(name, networks[0], seed)
@@ -69,7 +69,8 @@ def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
         "words": [memory_words(network, plan).tolist() for network in networks],
     }
     shell = Shell(networks[0], plan)
-    run_bench(shell, "shell_weights", simulator, tmp_path, stimulus, parts=shell.parts)
+    benches = ["shell_weights", *(["shell_weights_faults"] if name in ("uint8", "pooled") else [])]
+    run_bench(shell, benches, simulator, tmp_path, stimulus, parts=shell.parts)
 
 
 def test_verification_takes_them_like_any_other() -> None:

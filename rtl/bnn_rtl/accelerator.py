@@ -72,7 +72,7 @@ class Accelerator(Component):
         if plan.runtime_weights:
             window = weights_window(network, plan)
             self._banks = _banks(window, self._stages)
-            members["weights"] = In(WeightsSignature((window.words - 1).bit_length()))
+            members["weights"] = In(WeightsSignature(window.word_bits))
         self._units = [_unit(stage, self._dots, plan.family, self._banks.get(stage.step.layer.name, {})) for stage in self._stages]
         super().__init__(members)
 
@@ -135,10 +135,10 @@ def _banks(window: WeightsWindow, stages: Sequence[Stage]) -> dict[str, dict[str
     """Returns the memories of each layer with run-time weights."""
     held = {stage.step.layer.name: contents(stage) for stage in stages}
     made: dict[str, dict[str, BankedMemory]] = {name: {} for name in held}
-    timing = read_latency(window.memories), (window.words - 1).bit_length()
+    shared = read_latency(window.memories), window.word_bits
     for memory, address in zip(window.memories, window.addresses, strict=False):
         words = lane_words(held[memory.layer][memory.what])
-        made[memory.layer][memory.what] = BankedMemory(memory, address, words, *timing)
+        made[memory.layer][memory.what] = BankedMemory(memory, address, words, *shared)
     return made
 
 

@@ -97,7 +97,8 @@ class Shell(Component):
         self._sender = sender = ResultSender()
         m.submodules.receiver, m.submodules.sender = receiver, sender
         if self._window:
-            m.submodules.swap = self._swap = WeightSwap(self._window.words, read_latency(self._window.memories))
+            window = self._window
+            m.submodules.swap = self._swap = WeightSwap(window.words, window.word_bits, read_latency(window.memories))
             m.submodules.accelerator = ResetInserter(self._swap.reset)(self._accelerator)
             connect(m, self._swap.weights, self._accelerator.weights)
         else:

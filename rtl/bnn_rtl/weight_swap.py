@@ -30,9 +30,8 @@ class WeightSwap(Component):
     weights   : the master of all memories
     """
 
-    def __init__(self, words: int, read_latency: int) -> None:
+    def __init__(self, words: int, address_bits: int, read_latency: int) -> None:
         self._words, self._read_latency = words, read_latency
-        address_bits = (words - 1).bit_length()
         super().__init__(
             {
                 "do_write": In(1),
@@ -54,7 +53,7 @@ class WeightSwap(Component):
         m.submodules.crc = crc = CRC32_ISO_HDLC(data_width=LANE_BITS).create()
         weights = self.weights
         bank = Signal(reset_less=True)
-        address = Signal(range(self._words))
+        address = Signal.like(self.address)
         write = Signal()
         data = Signal(LANE_BITS, reset_less=True)
         late_data = Signal(LANE_BITS, reset_less=True)
