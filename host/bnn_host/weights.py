@@ -9,11 +9,13 @@ from pathlib import Path
 from bnn_host.dma import poll
 from bnn_host.registers import Registers
 from bnn_hw.boards import find_board
-from bnn_hw.errors import ArtefactError, BoardError, ToolError
+from bnn_hw.errors import ArtefactError, BoardError
 from bnn_hw.manifest import Manifest
 from bnn_hw.network import Network
+from bnn_hw.network_file import load_network, network_digest
 from bnn_hw.plan import load_plan
 from bnn_hw.registers import Control, Register, Status
+from bnn_hw.runtime_weights import check_same_shape, memory_words
 
 __all__ = ["Replacement", "replacement", "swap"]
 
@@ -38,12 +40,6 @@ def replacement(build: Path, manifest: Manifest, network: Network | Path) -> Rep
         raise ArtefactError(
             f"{build} has its weights in the bitstream; `bnn_hw build --runtime-weights` makes one that takes others"
         )
-    try:
-        from bnn_hw.network_file import load_network, network_digest
-    except ImportError as error:
-        raise ToolError(f"network files need safetensors: {error}; pip install safetensors") from error
-    from bnn_hw.runtime_weights import check_same_shape, memory_words
-
     built = load_network(build / "network.safetensors")
     other = network if isinstance(network, Network) else load_network(network)
     check_same_shape(built, other)
