@@ -25,10 +25,8 @@ def _networks(name: str, seed: int) -> tuple[Network, Network]:
     """Returns two networks of one shape; numbers of the second are as wide as the shape allows."""
     kinds = ("plain", "widest")
     match name:
-        case "bit":  # 150 bits are 3 words with a rest
-            one, other = (random_network(Input((150,), "bit"), (19, 13, 5), seed + at, kind) for at, kind in enumerate(kinds))
-        case "rectified":
-            one, other = (random_network(Input((17,), "int8"), (9, 7, 3), seed + at, kind, [0]) for at, kind in enumerate(kinds))
+        case "int8":
+            one, other = (random_network(Input((60,), "int8"), (19, 13, 3), seed + at, kind, [1]) for at, kind in enumerate(kinds))
         case "uint8":  # true zeros do not pad integers; the second window pads bits with them, and the pooling leaves rows out
             windows = (replace(_PADDED, padding_value=1), _POOLED, replace(_PADDED, outputs=6))
             one, other = (
@@ -43,14 +41,14 @@ def _networks(name: str, seed: int) -> tuple[Network, Network]:
 
 
 def _plan(name: str, network: Network, seed: int) -> Plan:
-    if name == "bit":  # 24 lanes of weights, so that words that are read back come through two registers
-        layers = LayerPlan("fc1", 19, 40, seed % 761), LayerPlan("fc2", 5, 7), LayerPlan("scores", 2, 13)
+    if name == "int8":  # 24 lanes of weights, so that words that are read back come through two registers
+        layers = LayerPlan("fc1", 19, 40, seed % 761), LayerPlan("fc2", 5, 7), LayerPlan("scores", 2, 5)
         return Plan(layers, runtime_weights=True)
     return replace(random_plan(network, seed, max_products=64), runtime_weights=True)
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
-@pytest.mark.parametrize("name", ["bit", "rectified", "uint8", "pooled"])
+@pytest.mark.parametrize("name", ["int8", "uint8", "pooled"])
 def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
     """Whatever the layers are; what comes in between, where windows hold words of the next image and of the last one."""
     seed = fresh_seed()
