@@ -5,6 +5,7 @@ Addresses and fields are those of the processors' manuals (AMD UG585, UG1085, UG
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from bnn_hw.boards import Board, Processor
@@ -36,11 +37,12 @@ class PlainRegisters:
         self._values[offset] = value & _WORD
 
 
+@dataclass(frozen=True)
 class Clock:
     """How the processor makes the programmable logic's clock: from a PLL by two divisors."""
 
-    def __init__(self, multiplier: int, divisors: tuple[int, int]) -> None:
-        self.multiplier, self.divisors = multiplier, divisors
+    multiplier: int
+    divisors: tuple[int, int]
 
 
 def pl_clock(board: Board, processor: Processor) -> Clock:
