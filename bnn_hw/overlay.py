@@ -25,15 +25,16 @@ class Overlay:
 
     name: str  # stem of the .bit and the .hwh
     manifest_sha256: str  # of the build's manifest.json
+    clock_mhz: float  # of the programmable logic, at which the timing was checked
     simulated: bool  # whether the .bit is the stand-in of a simulated board
     facts: Mapping[str, Any]  # of the implementation: slack, utilization, power, tool version
     files: Mapping[str, str]
 
 
-def seal_overlay(build: Path, manifest: Manifest, *, simulated: bool, facts: Mapping[str, Any]) -> Overlay:
+def seal_overlay(build: Path, manifest: Manifest, *, clock_mhz: float, simulated: bool, facts: Mapping[str, Any]) -> Overlay:
     """Writes the record of an overlay whose files lie in the build's folder `bitstream`, last of all, and returns it."""
     folder = build / OVERLAY_FOLDER
-    overlay = Overlay(manifest.top, _sha256(build / MANIFEST), simulated, dict(facts), _digests(folder))
+    overlay = Overlay(manifest.top, _sha256(build / MANIFEST), float(clock_mhz), simulated, dict(facts), _digests(folder))
     description = {"format": _FORMAT, "version": _VERSION, **asdict(overlay)}
     (folder / _RECORD).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     return overlay

@@ -3,6 +3,7 @@
 
 import asyncio
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,8 +18,9 @@ from accelerator_boards import in_process, small_build, small_network, tiny_buil
 from bnn_host import Accelerator
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError, BoardError, MismatchError, ToolError, UsageError
+from bnn_hw.manifest import read_manifest
 from bnn_hw.network_file import network_digest
-from bnn_hw.overlay import OVERLAY_FOLDER
+from bnn_hw.overlay import OVERLAY_FOLDER, seal_overlay
 from bnn_hw.packaged import packaged_network, packaged_test_images
 from bnn_hw.registers import Register
 from cocotb_run import fresh_seed
@@ -58,6 +60,26 @@ def test_packaged_images(tiny: Path) -> None:
         loaded = board._device.read_file("/sys/class/fpga_manager/fpga0/firmware").decode()
         assert re.fullmatch(r"mnist_tiny-[0-9a-f]{16}\.bin", loaded)  # of no other content, for pynq sends no name twice
         assert board.info()["network_sha256"] == network_digest(network)
+
+
+def test_the_clock_is_the_overlays(small: Path, tmp_path: Path) -> None:
+    """The clock that the timing was checked at is set, though the handoff names none, as Vivado's of a Zynq-7000, or another."""
+    from pynq import Clocks
+
+    build = tmp_path / "build"
+    shutil.copytree(small, build)
+    handoff = next((build / OVERLAY_FOLDER).glob("*.hwh"))
+    changed, clocks = re.subn(r'<PARAMETER NAME="PSU__CRL_APB__PL\d_REF_CTRL__ACT_FREQMHZ" [^>]*>', "", handoff.read_text())
+    changed, divisors = re.subn(r'(NAME="PCW_FCLK0_PERIPHERAL_DIVISOR0" VALUE=)"\d+"', r'\1"63"', changed)
+    assert (clocks, divisors) == (4, 1)
+    handoff.write_text(changed)
+    bit = handoff.with_suffix(".bit")
+    bit.write_bytes(bit.read_bytes()[:-1] + b"\xa5")  # since pynq keeps what it has parsed by the digest of the .bit
+    seal_overlay(build, read_manifest(build), clock_mhz=62.5, simulated=True, facts={})
+    with in_process(build) as device, _open(build, device) as board:
+        assert board.info()["clock_mhz"] == 62.5
+        assert Clocks.fclk0_mhz == 62.5
+        assert board.self_test() > 0
 
 
 def test_batches_of_any_size(small: Path) -> None:

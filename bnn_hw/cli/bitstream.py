@@ -57,7 +57,7 @@ def show_bitstream(build_folder: Path, overlay: Overlay) -> None:
     used = facts["utilization"]
     rows = {
         "Vivado": facts["vivado"],
-        "clock": f"{facts['clock_mhz']:g} MHz, slack {', '.join(f'{name} {ns:g} ns' for name, ns in facts['slack_ns'].items())}",
+        "clock": f"{overlay.clock_mhz:g} MHz, slack {', '.join(f'{name} {ns:g} ns' for name, ns in facts['slack_ns'].items())}",
         "takes": f"{used['luts']:,g} LUT, {used['flip_flops']:,g} FF, {used['block_rams']:,g} block RAM, {used['dsps']:,g} DSP",
         "power": f"{facts['power_w']['total']:g} W estimated, {facts['power_w']['dynamic']:g} W of it dynamic",
         "bitstream": str(build_folder / OVERLAY_FOLDER / f"{overlay.name}.bit"),

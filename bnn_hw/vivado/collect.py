@@ -42,12 +42,11 @@ def collect_bitstream(build: Path, out: Path | None = None) -> Overlay:
     _check_timing(slacks, record, build, folder)
     facts = {
         "vivado": record["vivado"],
-        "clock_mhz": record["clock_mhz"],
         "slack_ns": {column: slack.worst_ns for column, slack in slacks.items()},
         "utilization": read_utilization(folder / "utilization.rpt"),
         "power_w": read_power(folder / "power.rpt"),
     }
-    return _take(build, manifest, [folder / name for name in names], facts)
+    return _take(build, manifest, [folder / name for name in names], record["clock_mhz"], facts)
 
 
 def _read_record(build: Path, folder: Path) -> dict[str, Any]:
@@ -77,11 +76,11 @@ def _check_timing(slacks: Mapping[str, Slack], record: Mapping[str, Any], build:
         )
 
 
-def _take(build: Path, manifest: Manifest, paths: list[Path], facts: Mapping[str, Any]) -> Overlay:
+def _take(build: Path, manifest: Manifest, paths: list[Path], clock_mhz: float, facts: Mapping[str, Any]) -> Overlay:
     with tempfile.TemporaryDirectory(prefix=f".{build.name}-", dir=build.parent) as temporary:
         partial = Path(temporary) / OVERLAY_FOLDER
         partial.mkdir()
         for path in paths:
             shutil.copyfile(path, partial / path.name)
         replace_folder(build / OVERLAY_FOLDER, partial)
-    return seal_overlay(build, manifest, simulated=False, facts=facts)
+    return seal_overlay(build, manifest, clock_mhz=clock_mhz, simulated=False, facts=facts)

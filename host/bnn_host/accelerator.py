@@ -69,11 +69,11 @@ class Accelerator:
             raise UsageError(f"timeout_s must be more than 0, not {timeout_s}")
         self._build = Path(build)
         self._manifest = manifest = read_manifest(self._build)
-        self._facts = read_overlay(self._build)
+        self._overlay = read_overlay(self._build)
         self._network: Network | None = None  # that replaced the build's own
         self._lock = threading.RLock()
         self._closed = ""  # why, where it is
-        self._speed = Speed(manifest.cycles_per_image / (manifest.clock_mhz * 1e6), timeout_s)
+        self._speed = Speed(manifest.cycles_per_image / (self._overlay.clock_mhz * 1e6), timeout_s)
         chunk = max(1, min(_CHUNK_IMAGES, _CHUNK_CYCLES // manifest.cycles_per_image)) if chunk_images is None else chunk_images
         with ExitStack() as stack:
             device = stack.enter_context(connected(address, device, timeout_s))
@@ -87,14 +87,14 @@ class Accelerator:
         from bnn_host.overlay import load_overlay
 
         manifest = self._manifest
-        if self._facts.simulated and not device.has_capability("SIMULATED"):
+        if self._overlay.simulated and not device.has_capability("SIMULATED"):
             raise BoardError(
                 f"{self._build} has the overlay of a simulated board, but {board_name(device)} is a real one; "
                 f"`bnn_hw bitstream {self._build}` makes its bitstream"
             )
-        bit = self._build / OVERLAY_FOLDER / f"{self._facts.name}.bit"
+        bit = self._build / OVERLAY_FOLDER / f"{self._overlay.name}.bit"
         self._device = device
-        self._registers, dma = load_overlay(bit, device, self._speed.timeout_s)
+        self._registers, dma = load_overlay(bit, device, self._overlay.clock_mhz, self._speed.timeout_s)
         self._registers.check_identity(manifest.network_sha256, manifest.plan_sha256)
         classes = manifest.ports["m_axis"]["classes"]
         self._stream = ImageStream(device, self._registers, dma, build_input(manifest), classes, chunk_images, self._speed)
@@ -178,7 +178,7 @@ class Accelerator:
         batch, _ = self._batch(random_images(stream.input, 4 * stream.chunk_images, pixels=True) if images is None else images)
         with self._session():
             meter = PowerMeter(self._device)
-            return measure(stream, self._registers, meter, self._manifest, self._facts.simulated, batch, singles)
+            return measure(stream, self._registers, meter, self._manifest, self._overlay, batch, singles)
 
     def info(self) -> dict[str, Any]:
         """Returns what is on the board."""
@@ -192,14 +192,14 @@ class Accelerator:
             "build": manifest.name,
             "built_for": manifest.board,
             "board": board_name(self._device),
-            "simulated": self._facts.simulated,
+            "simulated": self._overlay.simulated,
             "runtime_weights": bool(status & Status.RUNTIME_WEIGHTS),
-            "clock_mhz": manifest.clock_mhz,
+            "clock_mhz": self._overlay.clock_mhz,
             "cycles_per_image": manifest.cycles_per_image,
             "input": asdict(self._stream.input),
             "classes": manifest.ports["m_axis"]["classes"],
             "chunk_images": self._stream.chunk_images,
-            "bitstream": dict(self._facts.facts),
+            "bitstream": dict(self._overlay.facts),
         }
 
     def _results(self, images: np.ndarray) -> tuple[np.ndarray, bool]:

@@ -14,6 +14,7 @@ from bnn_host.registers import Registers
 from bnn_host.stream import ImageStream
 from bnn_hw.layers import INPUT_RANGES, Input
 from bnn_hw.manifest import Manifest
+from bnn_hw.overlay import Overlay
 from bnn_hw.registers import COUNTER, Register
 
 __all__ = ["Benchmark", "measure", "packing_images_per_s", "random_images"]
@@ -35,7 +36,7 @@ class Benchmark:
     results_s: float  # of a chunk: results from the board's memory, checked
     cycles_per_image: float  # measured within the transfer, by the accelerator's own counter
     planned_cycles_per_image: int
-    clock_mhz: int
+    clock_mhz: float
     latency_ms: Mapping[str, float]  # of an image alone, p50, p90 and p99
     power_w: Mapping[str, float]  # of each rail, in the mean over the batch
     power_missing: str  # why there is none
@@ -47,7 +48,7 @@ def measure(
     registers: Registers,
     meter: PowerMeter,
     manifest: Manifest,
-    simulated: bool,
+    overlay: Overlay,
     batch: np.ndarray,
     singles: int,
 ) -> Benchmark:
@@ -73,15 +74,15 @@ def measure(
         chunk_images=len(chunk),
         packing_s=packing_s,
         transfer_s=transfer_s,
-        compute_s=(cycles - stalls) / (manifest.clock_mhz * 1e6),
+        compute_s=(cycles - stalls) / (overlay.clock_mhz * 1e6),
         results_s=_elapsed(lambda: stream.collect(flight, results)),
         cycles_per_image=cycles / len(chunk),
         planned_cycles_per_image=manifest.cycles_per_image,
-        clock_mhz=manifest.clock_mhz,
+        clock_mhz=overlay.clock_mhz,
         latency_ms={f"p{rank}": float(np.percentile(latencies_ms, rank)) for rank in _PERCENTILES if singles},
         power_w=meter.watts,
         power_missing=meter.missing,
-        simulated=simulated,
+        simulated=overlay.simulated,
     )
 
 

@@ -32,7 +32,14 @@ class AcceleratorIP(DefaultIP):
 
 
 class AcceleratorOverlay(Overlay):
-    """An overlay that loads whatever board the process had before, and whatever that board was loaded with before."""
+    """An overlay that loads whatever board the process had before, and whatever that board was loaded with before.
+
+    `clock_mhz`: of the programmable logic, at which the timing was checked.
+    """
+
+    def __init__(self, bit: Path, device: Any, clock_mhz: float) -> None:
+        self._clock_mhz = clock_mhz
+        super().__init__(str(bit.resolve()), device=device)
 
     def download(self, dtbo: str | None = None) -> None:
         """Configures the device. pynq's constructor calls it."""
@@ -42,18 +49,22 @@ class AcceleratorOverlay(Overlay):
             # pynq leaves a /lib/firmware/<binfile_name> that the board has already as it is, so the name must say the content.
             path = Path(self.bitfile_name)
             self.binfile_name = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.bin"
+        for clock in self.clock_dict.values():
+            if clock.get("enable"):
+                clock["frequency"] = self._clock_mhz  # pynq 4.0 finds none in the handoff of a Zynq-7000, and fails
         super().download(dtbo)
+        Clocks.fclk0_mhz = self._clock_mhz  # pynq 3 takes the handoff's divisors, which are for the PLL that Vivado supposes
 
 
-def load_overlay(bit: Path, device: Any, timeout_s: float) -> tuple[Registers, Dma]:
-    """Configures the device and returns accelerator and DMA.
+def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> tuple[Registers, Dma]:
+    """Configures the device, sets its clock and returns accelerator and DMA.
 
     One process at a time does, for pynq keeps what it knows of the overlay in files of its own folder. Raises `BoardError`
     where pynq or the board does not take the overlay.
     """
     with in_turn("pynq", timeout_s), _active(device):
         try:
-            overlay = AcceleratorOverlay(str(bit.resolve()), device=device)
+            overlay = AcceleratorOverlay(bit, device, clock_mhz)
             dma = overlay.ip_dict[DMA]
             return getattr(overlay, ACCELERATOR).registers, Dma(MMIO(dma["phys_addr"], dma["addr_range"], device=device))
         except BoardError:

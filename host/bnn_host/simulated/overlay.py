@@ -32,6 +32,6 @@ def simulated_bitstream(build: Path, manifest: Manifest) -> bytes:
         # Of its own for each handoff, since PYNQ keeps what it has parsed by the digest of the .bit.
         content = hashlib.sha256((build / MANIFEST).read_bytes() + handoff.encode()).digest()
         bit.write_bytes(bit_file(f"{manifest.top} (simulated)", manifest.part, content))
-        seal_overlay(build, manifest, simulated=True, facts={})
+        seal_overlay(build, manifest, clock_mhz=manifest.clock_mhz, simulated=True, facts={})
     read_overlay(build)
     return bin_content(bit)
