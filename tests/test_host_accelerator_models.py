@@ -17,7 +17,6 @@ from simulated_board import ROOT, built, free_address, needs_pynq, serving, shar
 
 pytestmark = needs_pynq
 
-# With the plans of BNN-PYNQ's overlays, whose Verilog compiles in a fraction of the time of the default plans'.
 _LEAST_IMAGES = 100
 
 
@@ -32,10 +31,11 @@ def _images(name: str) -> np.ndarray:
     return np.concatenate([images[:, :, ::-1] if number % 3 == 2 else images for number, images in enumerate(copies)])
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_scores(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+@pytest.mark.parametrize(("name", "plan_file"), [("mnist", "mnist-bnn-pynq.json"), ("cifar10", None)])
+def test_scores(name: str, plan_file: str | None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """With the plan that takes the least processor time: the default one, or BNN-PYNQ's."""
     network, images = packaged_network(name), _images(name)
-    plan = load_plan(ROOT / "tests" / "plans" / f"{name}-bnn-pynq.json", network, find_board("pynq-z2"))
+    plan = load_plan(ROOT / "tests" / "plans" / plan_file, network, find_board("pynq-z2")) if plan_file else None
     build = shared_build(tmp_path_factory, f"accelerator-{name}", lambda folder: built(network, folder, plan=plan))
     assert len(images) >= _LEAST_IMAGES
     address = free_address()
