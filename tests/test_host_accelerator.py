@@ -210,9 +210,7 @@ def test_memory_past_the_reach_of_the_dma(small: Path) -> None:
     """A buffer whose address has more bits than the DMA's register is refused, not written to elsewhere."""
     with in_process(small) as device:
         device.board.memory.base += 1 << 32
-        with pytest.raises(
-            BoardError, match=r"^the board has no .*: a buffer lies at 0x11[0-9a-f]*, past the 536,870,912 .*$"
-        ):
+        with pytest.raises(BoardError, match=r"^the board has no .*: a buffer lies at 0x11[0-9a-f]*, past the 536,870,912 .*$"):
             _open(small, device)
 
 
