@@ -20,7 +20,9 @@ from bnn_hw.deploy import deploy
 from bnn_hw.errors import ArtefactError
 from bnn_hw.manifest import read_manifest
 from bnn_hw.overlay import read_overlay
+from bnn_hw.vivado.project import write_project
 from deployed import board_environment, small_build, with_overlay
+from vivado_recorder import needs_tcl, run_scripts
 
 ROOT = Path(__file__).parents[1]
 
@@ -187,6 +189,45 @@ def test_a_missing_altered_or_foreign_overlay_is_refused(sealed: Path, build: Pa
     record = build / "bitstream" / "overlay.json"
     record.write_text(record.read_text().replace(read_overlay(build).manifest_sha256, "0" * 64))
     _refused(build, "BUILD/bitstream is the bitstream of another build; make it again with `bnn_hw bitstream BUILD`")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("name", "../small", "name must be a module's name"),
+        ("name", 3, "name must be a module's name"),
+        ("clock_mhz", "100", "clock_mhz must be a number above 0"),
+        ("clock_mhz", 0, "clock_mhz must be a number above 0"),
+        ("simulated", "no", "simulated must be true or false"),
+        ("facts", [], "facts must be an object"),
+        ("files", ["small.bit"], "files must be an object of strings"),
+        ("files", {"small.bit": 1}, "files must be an object of strings"),
+    ],
+)
+def test_a_record_has_fields_of_their_types(build: Path, field: str, value: object, rule: str) -> None:
+    record = build / "bitstream" / "overlay.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), field: value}))
+    with pytest.raises(ArtefactError, match=rf"^\S+/overlay\.json: {rule}; make it again with `bnn_hw bitstream \S+`$"):
+        read_overlay(build)
+
+
+@needs_tcl
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_what_vivado_made_elsewhere_is_collected(sealed: Path, tmp_path: Path, stand_in: bool) -> None:
+    build = Path(shutil.copytree(sealed, tmp_path / sealed.name))
+    elsewhere = shutil.copytree(write_project(build, read_manifest(build)), tmp_path / "elsewhere")
+    assert run_scripts(elsewhere).returncode == 0
+    shutil.copytree(elsewhere / "out", build / "vivado" / "out")
+    if stand_in:
+        with_overlay(build, simulated=True)
+        assert deploy(build, simulated=True).overlay.simulated  # which is asked for
+    finished = _run("deploy", build, "--json")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["simulated"] is False
+    assert read_overlay(build).facts["vivado"] == "2020.2"
+    made = read_overlay(build)
+    (build / "vivado" / "out" / "timing.rpt").unlink()  # what has been collected is not looked at again
+    assert deploy(build).overlay == made
 
 
 def test_an_overlay_has_both_files(build: Path) -> None:

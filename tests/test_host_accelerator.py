@@ -75,7 +75,7 @@ def test_the_clock_is_the_overlays(small: Path, tmp_path: Path) -> None:
     handoff.write_text(changed)
     bit = handoff.with_suffix(".bit")
     bit.write_bytes(bit.read_bytes()[:-1] + b"\xa5")  # since pynq keeps what it has parsed by the digest of the .bit
-    seal_overlay(build, read_manifest(build), clock_mhz=62.5, simulated=True, facts={})
+    seal_overlay(build / OVERLAY_FOLDER, build, read_manifest(build), clock_mhz=62.5, simulated=True, facts={})
     with in_process(build) as device, _open(build, device) as board:
         assert board.info()["clock_mhz"] == 62.5
         assert Clocks.fclk0_mhz == 62.5
