@@ -111,13 +111,16 @@ def test_wheel_holds_no_compiled_hidden_or_installed_files(tmp_path: Path, monke
     assert {name.split("/")[0] for name in names} == {"bnn_hw", "bnn_host", "bnn_hw-0.1.0.dist-info"}
 
 
-def test_wheel_and_package_have_the_same_entry_points(tmp_path: Path) -> None:
+def test_wheel_and_package_have_the_same_entry_points_and_numpy(tmp_path: Path) -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 brings tomllib")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     with zipfile.ZipFile(write_board_wheel(tmp_path)) as wheel:
         text = wheel.read("bnn_hw-0.1.0.dist-info/entry_points.txt").decode()
+        metadata = wheel.read("bnn_hw-0.1.0.dist-info/METADATA").decode()
     expected = "\n".join(f"[{group}]\nbnn_hw = {points['bnn_hw']}\n" for group, points in project["entry-points"].items())
     assert text == expected
+    assert re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE) == [d for d in project["dependencies"] if "numpy" in d]
+    assert f"Requires-Python: {project['requires-python']}\n" in metadata
 
 
 def test_installed_for_all_and_taken_away(build: Path, board: dict[str, str], tmp_path: Path) -> None:
