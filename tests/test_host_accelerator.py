@@ -16,6 +16,7 @@ import pytest
 
 from accelerator_boards import in_process, small_build, small_network, tiny_build
 from bnn_host import Accelerator
+from bnn_host.board import exclusive
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError, BoardError, MismatchError, ToolError, UsageError
 from bnn_hw.manifest import read_manifest
@@ -75,11 +76,13 @@ def test_the_clock_is_the_overlays(small: Path, tmp_path: Path) -> None:
     handoff.write_text(changed)
     bit = handoff.with_suffix(".bit")
     bit.write_bytes(bit.read_bytes()[:-1] + b"\xa5")  # since pynq keeps what it has parsed by the digest of the .bit
-    seal_overlay(build / OVERLAY_FOLDER, build, read_manifest(build), clock_mhz=62.5, simulated=True, facts={})
-    with in_process(build) as device, _open(build, device) as board:
-        assert board.info()["clock_mhz"] == 62.5
-        assert Clocks.fclk0_mhz == 62.5
-        assert board.self_test() > 0
+    # The processor's PLL runs at 1 GHz, so 80 MHz is between two divisors, and the nearest one too fast.
+    for clock_mhz, reached_mhz in ((62.5, 62.5), (80, 1000 / 13)):
+        seal_overlay(build / OVERLAY_FOLDER, build, read_manifest(build), clock_mhz=clock_mhz, simulated=True, facts={})
+        with in_process(build) as device, _open(build, device) as board:
+            assert board.info()["clock_mhz"] == pytest.approx(reached_mhz, rel=1e-5)
+            assert Clocks.fclk0_mhz == pytest.approx(reached_mhz, rel=1e-5)
+            assert board.self_test() == 64
 
 
 def test_batches_of_any_size(small: Path) -> None:
@@ -203,6 +206,29 @@ def test_memory_that_the_board_does_not_have(small: Path) -> None:
             Accelerator(small, address=address, chunk_images=1 << 22)
 
 
+def test_memory_past_the_reach_of_the_dma(small: Path) -> None:
+    """A buffer whose address has more bits than the DMA's register is refused, not written to elsewhere."""
+    with in_process(small) as device:
+        device.board.memory.base += 1 << 32
+        with pytest.raises(BoardError, match=r"^the board has no .*: a buffer lies at 0x11[0-9a-f]*, past the 536,870,912 .*$"):
+            _open(small, device)
+
+
+def test_a_board_that_is_started_anew(small: Path) -> None:
+    """Between two batches: an error, not a traceback, the `Accelerator` is closed, and the next one is right."""
+    address, images = free_address(), np.zeros((9, 70), bool)
+    with serving(small, address):
+        board = Accelerator(small, address=address)
+        board.classify(images)
+    with serving(small, address):
+        with pytest.raises(BoardError, match=r"^.*; a reset does not help: .*; this Accelerator is closed, since its board .*$"):
+            board.classify(images)
+        with pytest.raises(BoardError, match=r"^this Accelerator is closed, since its board failed; .*$"):
+            board.classify(images)
+        with Accelerator(small, address=address) as again:
+            assert again.self_test() == 64
+
+
 def test_closed(small: Path) -> None:
     with in_process(small) as device:
         board = _open(small, device)
@@ -245,7 +271,7 @@ def test_a_stand_in_stays_off_real_boards(small: Path) -> None:
 
 def test_no_board_and_no_pynq(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYNQ_REMOTE_DEVICES", raising=False)
-    with pytest.raises(BoardError, match=r"^no board: No Devices Found; run this on a board as root \(sudo -E\), or .*$"):
+    with pytest.raises(BoardError, match=r"^no board: No Devices Found; run this on a board as root \(sudo -i\), or .*$"):
         Accelerator(small)
     begun = time.monotonic()
     with pytest.raises(
@@ -253,9 +279,16 @@ def test_no_board_and_no_pynq(small: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ):
         Accelerator(small, address="127.0.0.99")
     assert time.monotonic() - begun < 10
+    monkeypatch.setenv("PYNQ_REMOTE_DEVICES", "127.0.0.99, 127.0.0.98")
+    with pytest.raises(BoardError, match=r"^the board at 127\.0\.0\.99 does not answer: .*$"):
+        Accelerator(small)
+    monkeypatch.setitem(sys.modules, "bnn_host.remote", None)
+    with pytest.raises(ToolError, match=r"^a board at an address needs PYNQ\.remote, which pynq 3\.1\.2 or newer has: .*$"):
+        Accelerator(small)
+    monkeypatch.delitem(sys.modules, "bnn_host.remote")
     with pytest.raises(BoardError, match=r"^the board's address 'no such board' is not known: .*; give its IP address$"):
         Accelerator(small, address="no such board")
-    with pytest.raises(UsageError, match=r"^timeout_s must be more than 0, not 0$"):
+    with pytest.raises(UsageError, match=r"^timeout_s must be more than 0 and finite, not 0$"):
         Accelerator(small, timeout_s=0)
     monkeypatch.setitem(sys.modules, "pynq", None)
     with pytest.raises(ToolError, match=r"^pynq, which drives a board, cannot be imported: .*; on a board use the Python .*$"):
@@ -346,6 +379,7 @@ def test_what_the_accelerator_counts_is_compared(small: Path) -> None:
 HOLD = """
 import sys
 from bnn_host import Accelerator
+from bnn_host.board import exclusive
 from bnn_hw.vectors import load_scores
 import numpy as np
 with Accelerator(sys.argv[1], address=sys.argv[2], timeout_s=60, chunk_images=16) as board:
@@ -370,6 +404,9 @@ def test_two_processes_and_a_killed_one(small: Path) -> None:
             with pytest.raises(BoardError, match=rf"^the board {address} is in use by process {holder.pid}; close its .*$"):
                 Accelerator(small, address=address)
             assert time.monotonic() - begun < 5
+            own = exclusive("another")
+            with own, pytest.raises(BoardError, match=r"^the board another is in use by this process; close its Accelerator$"):
+                exclusive("another").__enter__()
             refused = _run("selftest", small, "--address", address)
             assert (refused.returncode, refused.stdout) == (2, "")
             assert re.fullmatch(rf"error: the board {address} is in use by process {holder.pid}; .*\n", refused.stderr)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from bnn_hw.errors import ArtefactError, BoardError
 from bnn_hw.network import Input
 from bnn_hw.network_file import network_digest, save_network
 from bnn_hw.packaged import packaged_network
+from bnn_hw.registers import Register
 from simulated_board import environment, free_address, needs_pynq, serving
 from strategies import random_network
 
@@ -95,6 +97,30 @@ def test_an_interrupted_swap(small: Path, monkeypatch: pytest.MonkeyPatch) -> No
         np.testing.assert_array_equal(board.scores(_BITS), golden.scores(old, _BITS))
         board.load_weights(new)
         np.testing.assert_array_equal(board.scores(_BITS), golden.scores(new, _BITS))
+
+
+def test_an_interrupt_when_the_hardware_has_swapped(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver goes by what the hardware has: the new network's threshold applies, and its scores are expected."""
+    new = small_network(2, threshold=50)
+    with in_process(small) as device, _open(small, device) as board:
+        real = board._registers.digest
+        monkeypatch.setattr(board._registers, "digest", _interrupted_once(real))
+        with pytest.raises(KeyboardInterrupt):
+            board.load_weights(new)
+        assert board.info()["network_sha256"] == network_digest(new)
+        assert board.self_test() == 64
+        np.testing.assert_array_equal(board.scores(_PIXELS), golden.scores(new, _PIXELS))
+
+
+def _interrupted_once(real: Callable[[Register], str]) -> Callable[[Register], str]:
+    calls = iter([KeyboardInterrupt])
+
+    def digest(register: Register) -> str:
+        for interrupt in calls:
+            raise interrupt
+        return real(register)
+
+    return digest
 
 
 SWAP = """

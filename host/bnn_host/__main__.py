@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -76,11 +75,9 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("python -m bnn_host", description="Drives the accelerator of a build on a PYNQ board.", epilog=_EXAMPLES)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    # An address keeps pynq from looking for the boards itself, which it does without deadlines.
-    first_board = os.environ.get("PYNQ_REMOTE_DEVICES", "").split(",")[0].strip() or None
     common = _Parser(add_help=False)
     common.add_argument("build", help="The build's folder, or the name of one that `bnn_hw deploy` brought to this board.")
-    common.add_argument("--address", default=first_board, help="Of a board with PYNQ.remote (PYNQ_REMOTE_DEVICES).")
+    common.add_argument("--address", help="Of a board with PYNQ.remote; PYNQ_REMOTE_DEVICES without it.")
     common.add_argument("--timeout", type=float, default=10.0, metavar="S", help="Beside computing, for a transfer; 10.")
     common.add_argument("--chunk-images", type=int, metavar="N", help="Images of a transfer at the most.")
     common.add_argument("--json", action="store_true", help="Print the result as JSON.")

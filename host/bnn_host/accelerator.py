@@ -2,6 +2,7 @@
 """The accelerator on a PYNQ board: images to it, scores and classes from it."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,18 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from bnn_host.board import SilentBoardError, board_name, connected, exclusive
+from bnn_host.board import UnreachableBoardError, board_name, connected, exclusive
 from bnn_host.images import as_batch
 from bnn_host.power import PowerMeter
-from bnn_host.stream import ImageStream, Speed
+from bnn_host.stream import ImageStream, Timing
 from bnn_host.weights import replacement, swap
 from bnn_hw import golden
+from bnn_hw.boards import find_board
 from bnn_hw.errors import ArtefactError, BoardError, MismatchError, UsageError
 from bnn_hw.layers import Input
 from bnn_hw.manifest import Manifest, read_manifest
 from bnn_hw.network import Network
 from bnn_hw.overlay import OVERLAY_FOLDER, read_overlay
 from bnn_hw.registers import Register, Status
+from bnn_hw.system import block_design
 from bnn_hw.vectors import load_scores
 
 if TYPE_CHECKING:
@@ -65,24 +68,23 @@ class Accelerator:
         timeout_s: float = 10.0,
         chunk_images: int | None = None,
     ) -> None:
-        if not timeout_s > 0:
-            raise UsageError(f"timeout_s must be more than 0, not {timeout_s}")
+        if not 0 < timeout_s < math.inf:
+            raise UsageError(f"timeout_s must be more than 0 and finite, not {timeout_s}")
         self._build = Path(build)
         self._manifest = manifest = read_manifest(self._build)
         self._overlay = read_overlay(self._build)
         self._network: Network | None = None  # that replaced the build's own
         self._lock = threading.RLock()
         self._closed = ""  # why, where it is
-        self._speed = Speed(manifest.cycles_per_image / (self._overlay.clock_mhz * 1e6), timeout_s)
         chunk = max(1, min(_CHUNK_IMAGES, _CHUNK_CYCLES // manifest.cycles_per_image)) if chunk_images is None else chunk_images
         with ExitStack() as stack:
             device = stack.enter_context(connected(address, device, timeout_s))
             stack.enter_context(exclusive(board_name(device)))
-            self._open(device, chunk)
+            self._open(device, chunk, timeout_s)
             stack.callback(self._stream.close)
             self._closing = stack.pop_all()
 
-    def _open(self, device: Any, chunk_images: int) -> None:
+    def _open(self, device: Any, chunk_images: int, timeout_s: float) -> None:
         """Loads the overlay and makes the board ready."""
         from bnn_host.overlay import load_overlay
 
@@ -94,10 +96,14 @@ class Accelerator:
             )
         bit = self._build / OVERLAY_FOLDER / f"{self._overlay.name}.bit"
         self._device = device
-        self._registers, dma = load_overlay(bit, device, self._overlay.clock_mhz, self._speed.timeout_s)
+        self._registers, dma, clock_mhz = load_overlay(bit, device, self._overlay.clock_mhz, timeout_s)
+        self._overlay = replace(self._overlay, clock_mhz=clock_mhz)
+        self._timing = Timing(manifest.cycles_per_image / (clock_mhz * 1e6), timeout_s)
         self._registers.check_identity(manifest.network_sha256, manifest.plan_sha256)
         classes = manifest.ports["m_axis"]["classes"]
-        self._stream = ImageStream(device, self._registers, dma, build_input(manifest), classes, chunk_images, self._speed)
+        memory = block_design(find_board(manifest.board), manifest.ports["s_axi"]["address_bits"]).memory
+        input_ = build_input(manifest)
+        self._stream = ImageStream(device, memory, self._registers, dma, input_, classes, chunk_images, self._timing)
 
     def __enter__(self) -> "Accelerator":
         return self
@@ -162,10 +168,14 @@ class Accelerator:
         `pixel_threshold` applies. The build's own weights come back with its `network.safetensors`, or when it is opened anew.
         """
         new = replacement(self._build, self._manifest, network if isinstance(network, Network) else Path(network))
-        with self._session():
-            swap(self._registers, new, self._speed.timeout_s)
-            self._network = new.network
-            self._stream.input = replace(self._stream.input, pixel_threshold=new.network.input.pixel_threshold)
+        with self._lock:
+            try:
+                with self._session():
+                    swap(self._registers, new, self._timing.timeout_s)
+            finally:  # an interrupt may come when the hardware has them in use already
+                if not self._closed and self._registers.digest(Register.DIGEST) == new.digest:
+                    self._network = new.network
+                    self._stream.input = replace(self._stream.input, pixel_threshold=new.network.input.pixel_threshold)
 
     def benchmark(self, images: np.ndarray | None = None, *, singles: int = 200) -> "Benchmark":
         """Returns how fast the board classifies a batch of images, and so many single ones, and where the time goes.
@@ -224,8 +234,8 @@ class Accelerator:
                 raise BoardError(self._closed)
             try:
                 yield
-            except SilentBoardError as error:
-                raise SilentBoardError(f"{error}; {self._give_up()}") from error
+            except UnreachableBoardError as error:
+                raise UnreachableBoardError(f"{error}; {self._give_up()}") from error
             except BoardError as error:
                 state = self._stream.describe()
                 raise BoardError(f"{error}; {state}; {self._recover()}") from error

@@ -69,8 +69,8 @@ def measure(
     packing_s = _elapsed(lambda: stream.fill(stream.pair, chunk))
     stalls, cycles = _stalls(registers), registers.read(Register.CYCLES)
     begun = time.perf_counter()
-    flight = stream.begin(stream.pair, 0, len(chunk))
-    stream.wait(flight)
+    transfer = stream.begin(stream.pair, 0, len(chunk))
+    stream.wait(transfer)
     transfer_s = time.perf_counter() - begun
     cycles, stalls = (registers.read(Register.CYCLES) - cycles) % COUNTER, (_stalls(registers) - stalls) % COUNTER
     results = np.empty((len(chunk), stream.columns), np.int32)
@@ -81,7 +81,7 @@ def measure(
         packing_s=packing_s,
         transfer_s=transfer_s,
         compute_s=(cycles - stalls) / (overlay.clock_mhz * 1e6),
-        results_s=_elapsed(lambda: stream.collect(flight, results)),
+        results_s=_elapsed(lambda: stream.collect(transfer, results)),
         cycles_per_image=cycles / len(chunk),
         planned_cycles_per_image=manifest.cycles_per_image,
         clock_mhz=overlay.clock_mhz,

@@ -5,7 +5,6 @@ import fcntl
 import os
 import re
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +13,13 @@ from typing import Any, Final
 
 from bnn_hw.errors import BoardError, ToolError
 
-__all__ = ["SilentBoardError", "board_name", "connected", "exclusive", "in_turn"]
+__all__ = ["UnreachableBoardError", "board_name", "connected", "exclusive", "in_turn"]
 
 _PAUSE_S: Final = 0.02
+_LOCK_FOLDERS: Final = (Path("/run/lock"), Path("/tmp"))  # not TMPDIR, which may differ between processes
 
 
-class SilentBoardError(BoardError):
+class UnreachableBoardError(BoardError):
     """A board that does not answer."""
 
 
@@ -38,17 +38,22 @@ def connected(address: str | None, device: Any, timeout_s: float) -> Iterator[An
             'elsewhere pip install "pynq>=3.0"'
         ) from error
     if device is None and address is None:
+        # pynq would connect to the board of this variable of its own, with calls that have no deadline.
+        address = os.environ.get("PYNQ_REMOTE_DEVICES", "").split(",")[0].strip() or None
+    if device is None and address is None:
         try:
             device = Device.active_device
         except (RuntimeError, OSError) as error:
             raise BoardError(
-                f"no board: {error}; run this on a board as root (sudo -E), or give the address of one that runs PYNQ.remote"
+                f"no board: {error}; run this on a board as root (sudo -i), or give the address of one that runs PYNQ.remote"
             ) from error
     if address is None and not device.has_capability("REMOTE"):
         yield device
         return
-    from bnn_host.remote import BoundedRemoteDevice
-
+    try:
+        from bnn_host.remote import BoundedRemoteDevice
+    except ImportError as error:
+        raise ToolError(f"a board at an address needs PYNQ.remote, which pynq 3.1.2 or newer has: {error}") from error
     remote = BoundedRemoteDevice(_resolved(address or device.ip_addr), timeout_s)
     try:
         yield remote
@@ -65,7 +70,7 @@ def board_name(device: Any) -> str:
 def exclusive(name: str) -> Iterator[None]:
     """Holds the board of that name. Raises `BoardError` with the number of the process that holds it already.
 
-    The lock is the kernel's, on a file in the temporary directory, so that it ends with its process, however that ends.
+    The lock is the kernel's, on a file, so that it ends with its process, however that ends.
     """
     lock = _open(name)
     try:
@@ -73,7 +78,9 @@ def exclusive(name: str) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(lock, 32, 0).decode() or "unknown"
-            raise BoardError(f"the board {name} is in use by process {holder}; close its Accelerator, or end it") from error
+            way_out = "close its Accelerator" if holder == str(os.getpid()) else "close its Accelerator, or end it"
+            which = "this process" if holder == str(os.getpid()) else f"process {holder}"
+            raise BoardError(f"the board {name} is in use by {which}; {way_out}") from error
         os.ftruncate(lock, 0)
         os.pwrite(lock, str(os.getpid()).encode(), 0)
         yield
@@ -101,20 +108,22 @@ def in_turn(name: str, timeout_s: float) -> Iterator[None]:
 
 
 def _open(name: str) -> int:
-    """Returns the open lock file of that name."""
+    """Returns the open lock file of that name, which all users may open."""
+    path, flags = _path(name), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         try:
-            return os.open(_path(name), os.O_RDWR)  # Linux may refuse O_CREAT for another user's file in /tmp
+            return os.open(path, flags)  # Linux may refuse O_CREAT for another user's file in such a folder
         except FileNotFoundError:
-            return os.open(_path(name), os.O_RDWR | os.O_CREAT, 0o666)
+            lock = os.open(path, flags | os.O_CREAT, 0o666)
+            os.fchmod(lock, 0o666)  # whatever the umask
+            return lock
     except OSError as error:
-        raise BoardError(
-            f"the lock of board {name} cannot be opened: {error}; run as the user who made it, or remove it"
-        ) from error
+        raise BoardError(f"the lock file {path} cannot be opened: {error}; remove it as its owner") from error
 
 
 def _path(name: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"bnn_host-{re.sub('[^A-Za-z0-9_.-]', '-', name)}.lock"
+    folder = next((folder for folder in _LOCK_FOLDERS if os.access(folder, os.W_OK)), _LOCK_FOLDERS[-1])
+    return folder / f"bnn_host-{re.sub('[^A-Za-z0-9_.-]', '-', name)}.lock"
 
 
 def _resolved(address: str) -> str:
@@ -122,4 +131,4 @@ def _resolved(address: str) -> str:
     try:
         return socket.gethostbyname(address)
     except OSError as error:
-        raise SilentBoardError(f"the board's address {address!r} is not known: {error}; give its IP address") from error
+        raise UnreachableBoardError(f"the board's address {address!r} is not known: {error}; give its IP address") from error

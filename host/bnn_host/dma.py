@@ -34,7 +34,7 @@ class DmaStatus(IntFlag):
     INTERNAL_ERROR = 1 << 4  # a length of 0, or a packet longer than the length
     SLAVE_ERROR = 1 << 5  # memory answered with an error
     DECODE_ERROR = 1 << 6  # no memory at the address
-    DONE_INTERRUPT = 1 << 12
+    IOC_INTERRUPT = 1 << 12
     ERROR_INTERRUPT = 1 << 14
 
 
@@ -54,17 +54,20 @@ def poll(ready: Callable[[], bool], deadline: float) -> bool:
 
 
 class Dma:
-    """The DMA's two channels behind `mmio`. The memory of a transfer must stay until it has ended, or `reset` has."""
+    """The DMA's two channels behind `mmio`. The memory of a transfer must stay until it has ended, or `halt` has."""
 
     def __init__(self, mmio: Mmio) -> None:
         self._mmio = mmio
 
-    def reset(self, deadline: float) -> None:
-        """Ends all transfers and starts both channels. Raises `BoardError` where the DMA does not come to that in time."""
+    def halt(self, deadline: float) -> None:
+        """Ends all transfers, and takes no more words. Raises `BoardError` where the DMA does not come to that in time."""
         for channel in _CHANNELS.values():
             self._mmio.write(channel + _CONTROL, _RESET)  # either one resets both
         if not poll(lambda: not any(self._mmio.read(at + _CONTROL) & _RESET for at in _CHANNELS.values()), deadline):
             raise BoardError("the DMA does not end its reset")
+
+    def start(self, deadline: float) -> None:
+        """Makes both channels ready for transfers. Raises `BoardError` where they are not in time."""
         for channel in _CHANNELS.values():
             self._mmio.write(channel + _CONTROL, _RUN)
         if not poll(lambda: not any(self._status(name) & DmaStatus.HALTED for name in _CHANNELS), deadline):

@@ -5,20 +5,24 @@ Once this module is imported, `pynq.Overlay` too gives the accelerator this driv
 """
 
 import hashlib
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pynq import MMIO, Clocks, DefaultIP, Device, Overlay
 
 from bnn_host.board import board_name, in_turn
 from bnn_host.dma import Dma
-from bnn_host.registers import Registers
+from bnn_host.registers import CheckedMmio, Registers
 from bnn_hw.errors import BoardError
 from bnn_hw.system import ACCELERATOR, ACCELERATOR_VLNV, DMA
 
 __all__ = ["AcceleratorIP", "AcceleratorOverlay", "load_overlay"]
+
+_TURN_S: Final = 60.0  # that a board's processor may take to read a handoff
+_CLOCK_ERROR: Final = 1e-3  # of a PLL's frequency as pynq reckons it
 
 
 class AcceleratorIP(DefaultIP):
@@ -28,17 +32,17 @@ class AcceleratorIP(DefaultIP):
 
     def __init__(self, description: dict[str, Any]) -> None:
         super().__init__(description)
-        self.registers = Registers(self.mmio)
+        self.registers = Registers(CheckedMmio(self.mmio))
 
 
 class AcceleratorOverlay(Overlay):
     """An overlay that loads whatever board the process had before, and whatever that board was loaded with before.
 
-    `clock_mhz`: of the programmable logic, at which the timing was checked.
+    `most_mhz`: the clock at which the timing was checked; `clock_mhz` is what the board's PLL makes of it, never more.
     """
 
-    def __init__(self, bit: Path, device: Any, clock_mhz: float) -> None:
-        self._clock_mhz = clock_mhz
+    def __init__(self, bit: Path, device: Any, most_mhz: float) -> None:
+        self.clock_mhz = self._most_mhz = most_mhz
         super().__init__(str(bit.resolve()), device=device)
 
     def download(self, dtbo: str | None = None) -> None:
@@ -51,22 +55,34 @@ class AcceleratorOverlay(Overlay):
             self.binfile_name = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.bin"
         for clock in self.clock_dict.values():
             if clock.get("enable"):
-                clock["frequency"] = self._clock_mhz  # pynq 4.0 finds none in the handoff of a Zynq-7000, and fails
+                clock["frequency"] = self._set_clock()  # pynq 4.0 finds none in the handoff of a Zynq-7000, and fails
         super().download(dtbo)
-        Clocks.fclk0_mhz = self._clock_mhz  # pynq 3 takes the handoff's divisors, which are for the PLL that Vivado supposes
+        self.clock_mhz = self._set_clock()  # pynq 3 took the handoff's divisors, which are for the PLL that Vivado supposes
+
+    def _set_clock(self) -> float:
+        """Sets the clock and returns it. pynq takes the nearest divisors with a warning, also those of a faster clock."""
+        wanted = self._most_mhz
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Clocks.fclk0_mhz = wanted
+            while Clocks.fclk0_mhz > (1 + _CLOCK_ERROR) * self._most_mhz:
+                wanted *= 0.99
+                Clocks.fclk0_mhz = wanted
+        return float(Clocks.fclk0_mhz)
 
 
-def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> tuple[Registers, Dma]:
-    """Configures the device, sets its clock and returns accelerator and DMA.
+def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> tuple[Registers, Dma, float]:
+    """Configures the device, sets its clock and returns accelerator, DMA and the clock in MHz, `clock_mhz` at the most.
 
     One process at a time does, for pynq keeps what it knows of the overlay in files of its own folder. Raises `BoardError`
     where pynq or the board does not take the overlay.
     """
-    with in_turn("pynq", timeout_s), _active(device):
+    with in_turn("pynq", max(timeout_s, _TURN_S)), _active(device):
         try:
             overlay = AcceleratorOverlay(bit, device, clock_mhz)
             dma = overlay.ip_dict[DMA]
-            return getattr(overlay, ACCELERATOR).registers, Dma(MMIO(dma["phys_addr"], dma["addr_range"], device=device))
+            mmio = MMIO(dma["phys_addr"], dma["addr_range"], device=device)
+            return getattr(overlay, ACCELERATOR).registers, Dma(CheckedMmio(mmio)), overlay.clock_mhz
         except BoardError:
             raise
         except Exception as error:  # pynq raises whatever comes, a KeyError for a field that the .hwh lacks

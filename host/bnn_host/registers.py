@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The accelerator's registers on a board."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from bnn_hw.errors import BoardError
 from bnn_hw.registers import DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
 
-__all__ = ["Mmio", "Registers", "flags"]
+__all__ = ["CheckedMmio", "Mmio", "Registers", "answering", "flags"]
 
 _COUNTERS = (
     *(Register.IMAGES_IN, Register.IMAGES_OUT, Register.WORDS_IN, Register.WORDS_OUT),
@@ -19,6 +21,32 @@ class Mmio(Protocol):
 
     def read(self, offset: int = 0, /) -> int: ...
     def write(self, offset: int, value: int, /) -> None: ...
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turns what pynq and its devices raise where a board refuses into `BoardError`."""
+    try:
+        yield
+    except (RuntimeError, OSError, MemoryError) as error:
+        raise BoardError(f"the board refuses: {error}") from error
+
+
+class CheckedMmio:
+    """pynq's MMIO, which raises `BoardError` where the board refuses."""
+
+    def __init__(self, mmio: Mmio) -> None:
+        self._mmio = mmio
+
+    def read(self, offset: int = 0, /) -> int:
+        """Returns the word at an offset."""
+        with answering():
+            return self._mmio.read(offset)
+
+    def write(self, offset: int, value: int, /) -> None:
+        """Writes the word at an offset."""
+        with answering():
+            self._mmio.write(offset, value)
 
 
 class Registers:

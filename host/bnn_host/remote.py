@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from pynq.pl_server.remote_device import GrpcChannel, RemoteDevice
 
-from bnn_host.board import SilentBoardError
+from bnn_host.board import UnreachableBoardError
 from bnn_hw.errors import BoardError
 
 __all__ = ["BoundedRemoteDevice"]
@@ -26,7 +26,7 @@ class BoundedRemoteDevice(RemoteDevice):
         try:
             super().__init__(ip_addr=address)
         except RuntimeError as error:  # pynq's own, after 5 s
-            raise SilentBoardError(
+            raise UnreachableBoardError(
                 f"the board at {address} does not answer: {error}; see that it is on, in this network, and runs PYNQ.remote"
             ) from error
 
@@ -74,10 +74,10 @@ class _Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
     def _bounded(self, details: Any) -> Any:
         """Returns what is to be called, with a deadline."""
         if self.ended:
-            raise SilentBoardError(f"{self._board} is no longer connected")
+            raise UnreachableBoardError(f"{self._board} is no longer connected")
         return details._replace(timeout=self._timeout_s)
 
     def _error(self, error: Any) -> BoardError:
         if error.code() in _SILENT:
-            return SilentBoardError(f"{self._board} does not answer: {error.code().name}, {error.details()}")
+            return UnreachableBoardError(f"{self._board} does not answer: {error.code().name}, {error.details()}")
         return BoardError(f"{self._board} refuses: {error.details()}")

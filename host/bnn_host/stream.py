@@ -7,24 +7,25 @@ from typing import Any, Final
 
 import numpy as np
 
-from bnn_host.board import SilentBoardError
+from bnn_host.board import UnreachableBoardError
 from bnn_host.dma import Dma, poll
 from bnn_host.images import image_words, pack_images
-from bnn_host.registers import Registers, flags
+from bnn_host.registers import Registers, answering, flags
 from bnn_hw.errors import BoardError, MismatchError, UsageError
 from bnn_hw.layers import Input
 from bnn_hw.registers import COUNTER, Register, Status
-from bnn_hw.system import DMA_LENGTH_BITS
+from bnn_hw.system import DMA_LENGTH_BITS, Segment
 
-__all__ = ["Flight", "ImageStream", "Pair", "Speed"]
+__all__ = ["BufferPair", "ImageStream", "Timing", "Transfer"]
 
 _WORD_BYTES: Final = 8
 _RESULT_BYTES: Final = 4
+_LEAST_BYTES: Final = 8192  # of a buffer: XRT gives small ones where no DMA of 32-bit addresses reaches
 _FRAMING: Final = Status.EARLY_LAST | Status.MISSING_LAST | Status.NULL_BYTE
 
 
 @dataclass(frozen=True)
-class Speed:
+class Timing:
     """How long things may take: `image_s` by the plan, and `timeout_s` beside that."""
 
     image_s: float
@@ -36,8 +37,8 @@ class Speed:
 
 
 @dataclass(frozen=True, eq=False)
-class Pair:
-    """Two buffers of the board: `images` [chunk, words] uint64 and `results` [chunk, classes + 1] int32."""
+class BufferPair:
+    """Two buffers of the board: `images` [rows, words] uint64 and `results` [rows, classes + 1] int32, a row an image."""
 
     images: Any
     results: Any
@@ -46,10 +47,10 @@ class Pair:
 
 
 @dataclass(frozen=True, eq=False)
-class Flight:
+class Transfer:
     """A chunk of `count` images on its way; `at`: the place of the first in its batch."""
 
-    pair: Pair
+    pair: BufferPair
     at: int
     count: int
     deadline: float
@@ -62,10 +63,18 @@ class ImageStream:
     """
 
     def __init__(
-        self, device: Any, registers: Registers, dma: Dma, input_: Input, classes: int, chunk_images: int, speed: Speed
+        self,
+        device: Any,
+        memory: Segment,
+        registers: Registers,
+        dma: Dma,
+        input_: Input,
+        classes: int,
+        chunk_images: int,
+        timing: Timing,
     ) -> None:
         self.input = input_  # whose pixel_threshold may change
-        self._registers, self._dma, self._speed = registers, dma, speed
+        self._registers, self._dma, self._timing = registers, dma, timing
         self.chunk_images, self.columns = chunk_images, classes + 1
         self._words = image_words(input_)
         most = ((1 << DMA_LENGTH_BITS) - 1) // max(_WORD_BYTES * self._words, _RESULT_BYTES * self.columns)
@@ -75,8 +84,8 @@ class ImageStream:
         self._buffers: list[Any] = []
         self.reset()
         try:
-            self._pairs = [self._allocate(device) for _ in range(2)]
-        except SilentBoardError:
+            self._pairs = [self._allocate(device, memory) for _ in range(2)]
+        except UnreachableBoardError:
             raise
         except BaseException:
             self.close()
@@ -88,34 +97,35 @@ class ImageStream:
         After any exception the stream is to be `reset`. Raises `BoardError` and `MismatchError`.
         """
         results = np.empty((len(batch), self.columns), np.int32)
-        flight: Flight | None = None
+        transfer: Transfer | None = None
         for number, at in enumerate(range(0, len(batch), self.chunk_images)):
             pair = self._pairs[number % 2]
             count = self.fill(pair, batch[at : at + self.chunk_images])
-            if flight:
-                self.wait(flight)
+            if transfer:
+                self.wait(transfer)
             following = self.begin(pair, at, count)
-            if flight:
-                self.collect(flight, results)
-            flight = following
-        assert flight is not None
-        self.wait(flight)
-        self.collect(flight, results)
+            if transfer:
+                self.collect(transfer, results)
+            transfer = following
+        assert transfer is not None
+        self.wait(transfer)
+        self.collect(transfer, results)
         self.check()
         return results
 
     @property
-    def pair(self) -> Pair:
+    def pair(self) -> BufferPair:
         """One of the pairs of buffers, to use while `run` does not."""
         return self._pairs[0]
 
-    def fill(self, pair: Pair, chunk: np.ndarray) -> int:
+    def fill(self, pair: BufferPair, chunk: np.ndarray) -> int:
         """Packs images into a buffer that is not on its way; returns how many."""
         pack_images(chunk, self.input, np.asarray(pair.images))
-        pair.images[: len(chunk)].flush()
+        with answering():
+            pair.images[: len(chunk)].flush()
         return len(chunk)
 
-    def begin(self, pair: Pair, at: int, count: int) -> Flight:
+    def begin(self, pair: BufferPair, at: int, count: int) -> Transfer:
         """Begins the transfer of the first `count` images of a pair, when the one before has ended."""
         if count != self._packet_images:
             self._registers.write(Register.PACKET_IMAGES, count)  # so that a packet at fault is flagged
@@ -123,29 +133,32 @@ class ImageStream:
         self._dma.receive(pair.results_address, count * self.columns * _RESULT_BYTES)
         self._dma.send(pair.images_address, count * self._words * _WORD_BYTES)
         self._images += count
-        return Flight(pair, at, count, self._speed.deadline(count))
+        return Transfer(pair, at, count, self._timing.deadline(count))
 
-    def wait(self, flight: Flight) -> None:
+    def wait(self, transfer: Transfer) -> None:
         """Waits until a transfer has ended. Raises `BoardError` where it does not in time, or ends wrongly."""
-        if not poll(self._dma.done, flight.deadline):
-            allowed_s = self._speed.timeout_s + flight.count * self._speed.image_s
-            raise BoardError(f"images {flight.at:,}..{flight.at + flight.count - 1:,} have not ended within {allowed_s:.3g} s")
-        wanted, found = flight.count * self.columns * _RESULT_BYTES, self._dma.received()
+        if not poll(self._dma.done, transfer.deadline):
+            allowed_s = self._timing.timeout_s + transfer.count * self._timing.image_s
+            raise BoardError(
+                f"images {transfer.at:,}..{transfer.at + transfer.count - 1:,} have not ended within {allowed_s:.3g} s"
+            )
+        wanted, found = transfer.count * self.columns * _RESULT_BYTES, self._dma.received()
         if found != wanted:
-            raise BoardError(f"the results of {flight.count:,} images must have {wanted:,} bytes, not {found:,}")
+            raise BoardError(f"the results of {transfer.count:,} images must have {wanted:,} bytes, not {found:,}")
 
-    def collect(self, flight: Flight, results: np.ndarray) -> None:
+    def collect(self, transfer: Transfer, results: np.ndarray) -> None:
         """Takes the results of a transfer that has ended. Raises `MismatchError` where a class is not that of its scores."""
-        flight.pair.results.invalidate()
-        rows = results[flight.at : flight.at + flight.count]
-        rows[:] = np.asarray(flight.pair.results)[: flight.count]
+        with answering():
+            transfer.pair.results.invalidate()
+        rows = results[transfer.at : transfer.at + transfer.count]
+        rows[:] = np.asarray(transfer.pair.results)[: transfer.count]
         expected = rows[:, :-1].argmax(axis=1)
         wrong = np.flatnonzero(rows[:, -1] != expected)
         if wrong.size:
             *scores, winner = rows[wrong[0]].tolist()
             raise MismatchError(
-                f"image {flight.at + wrong[0]}: expected class {expected[wrong[0]]} of the scores {scores}, got {winner} "
-                f"({wrong.size:,} of {flight.count:,} differ)"
+                f"image {transfer.at + wrong[0]}: expected class {expected[wrong[0]]} of the scores {scores}, got {winner} "
+                f"({wrong.size:,} of {transfer.count:,} differ)"
             )
 
     def check(self) -> None:
@@ -165,9 +178,11 @@ class ImageStream:
 
     def reset(self) -> None:
         """Ends whatever is on its way and makes DMA and accelerator ready. Raises `BoardError` where that fails."""
-        # First what sends, so that the rest of an image does not come after the accelerator's reset.
-        self._dma.reset(self._speed.deadline())
+        # The accelerator is reset while the DMA stands: before, the rest of an image might follow; later, a DMA that runs takes
+        # words before it has been given a transfer, and those of a result of before would come first in the next one.
+        self._dma.halt(self._timing.deadline())
         self._registers.reset()
+        self._dma.start(self._timing.deadline())
         self._packet_images = self._images = 0
 
     def describe(self) -> str:
@@ -182,31 +197,41 @@ class ImageStream:
         self._buffers.clear()
 
     def close(self) -> None:
-        """Frees the buffers, of a board that answers."""
-        try:
-            while self._buffers:
-                self._buffers.pop().freebuffer()
-        except SilentBoardError:
-            self.abandon()
+        """Frees the buffers, as far as the board still has them."""
+        buffers, self._buffers = self._buffers, []
+        for buffer in buffers:
+            try:
+                with answering():
+                    buffer.freebuffer()
+            except UnreachableBoardError:
+                return
+            except BoardError:
+                continue
 
-    def _allocate(self, device: Any) -> Pair:
+    def _allocate(self, device: Any, memory: Segment) -> BufferPair:
         words, columns = self._words * _WORD_BYTES, self.columns * _RESULT_BYTES
         try:
-            images, images_address = self._buffer(device, self._words, np.uint64)
-            results, results_address = self._buffer(device, self.columns, np.int32)
-        except SilentBoardError:
+            images, images_address = self._buffer(device, memory, self._words, np.uint64)
+            results, results_address = self._buffer(device, memory, self.columns, np.int32)
+        except UnreachableBoardError:
             raise
-        except (BoardError, RuntimeError, MemoryError, OSError) as error:  # as each of pynq's devices has it
+        except BoardError as error:
             raise BoardError(
                 f"the board has no {2 * self.chunk_images * (words + columns):,} bytes of contiguous memory for buffers of "
                 f"{self.chunk_images:,} images: {error}; give a smaller chunk_images, or close what else holds such memory"
             ) from error
         images[:] = 0  # the bits that pad an image stay so
-        return Pair(images, results, images_address, results_address)
+        with answering():
+            results.flush()  # so that nothing of it lies in a cache that is written back over results
+        return BufferPair(images, results, images_address, results_address)
 
-    def _buffer(self, device: Any, width: int, dtype: type) -> tuple[Any, int]:
-        """Returns a buffer and where the DMA finds it."""
-        buffer = device.allocate((self.chunk_images, width), dtype)
-        address = buffer.physical_address  # which a remote board refuses where it had no memory
+    def _buffer(self, device: Any, memory: Segment, width: int, dtype: type) -> tuple[Any, int]:
+        """Returns a buffer of a row an image, or more, and where the DMA finds it."""
+        rows = max(self.chunk_images, -(-_LEAST_BYTES // (width * np.dtype(dtype).itemsize)))
+        with answering():
+            buffer = device.allocate((rows, width), dtype, cacheable=1)
+            address = buffer.physical_address  # which a remote board refuses where it had no memory
         self._buffers.append(buffer)
+        if address not in memory or address + buffer.nbytes > memory.base + memory.size:
+            raise BoardError(f"a buffer lies at {address:#x}, past the {memory.size:,} bytes that the DMA reaches")
         return buffer, address
