@@ -22,7 +22,7 @@ Version: {__version__}
 Summary: Binarized neural networks on FPGA boards: the core and the host code
 License: Apache-2.0
 Requires-Python: >=3.10
-Requires-Dist: numpy>=1.22
+Requires-Dist: numpy>=1.21
 """
 _WHEEL: Final = """Wheel-Version: 1.0
 Generator: bnn_hw

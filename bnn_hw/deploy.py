@@ -11,7 +11,6 @@ deploy/
 ```
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -23,11 +22,13 @@ from typing import Final
 
 from bnn_hw.board_wheel import host_folder, notebook, write_board_wheel
 from bnn_hw.boards import find_board
+from bnn_hw.digests import folder_digests
 from bnn_hw.errors import ArtefactError
 from bnn_hw.folders import replace_folder
 from bnn_hw.manifest import MANIFEST, Manifest, read_manifest
 from bnn_hw.overlay import OVERLAY_FOLDER, Overlay, read_overlay
 from bnn_hw.system import block_design
+from bnn_hw.vivado import collect_bitstream, is_finished
 
 __all__ = ["DEPLOY_FOLDER", "Deployment", "deploy"]
 
@@ -48,7 +49,8 @@ class Deployment:
 def deploy(build: Path, *, simulated: bool = False) -> Deployment:
     """Makes the build's folder `deploy`, in place of one that is there. The same build gives the same bytes.
 
-    Raises `ArtefactError` where the build has no bitstream, or another build's, or, unless `simulated`, that of a simulated board.
+    What Vivado made on another machine is collected first, where the build has no real bitstream yet. Raises `ArtefactError`
+    where it has none, or another build's, or, unless `simulated`, that of a simulated board, and as `collect_bitstream` does.
     """
     manifest = read_manifest(build)
     block_design(find_board(manifest.board), manifest.ports["s_axi"]["address_bits"])  # refuses a board without a processor
@@ -69,12 +71,15 @@ def _fill(folder: Path, build: Path, manifest: Manifest, name: str) -> dict[str,
     write_board_wheel(folder)
     (folder / f"{name}.ipynb").write_text(_notebook_for(name))
     shutil.copyfile(host_folder() / "install.sh", folder / "install.sh")
-    files = {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = folder_digests(folder)
     (folder / _DIGESTS).write_text("".join(f"{digest}  {file}\n" for file, digest in files.items()))
     return files
 
 
 def _overlay(build: Path, simulated: bool) -> Overlay:
+    stand_in = (build / OVERLAY_FOLDER).exists() and read_overlay(build).simulated
+    if is_finished(build) and not simulated and (stand_in or not (build / OVERLAY_FOLDER).exists()):
+        collect_bitstream(build)
     overlay = read_overlay(build)
     missing = [file for file in (f"{overlay.name}.bit", f"{overlay.name}.hwh") if file not in overlay.files]
     if missing:
@@ -101,7 +106,3 @@ def _notebook_for(name: str) -> str:
     for cell in content["cells"]:
         cell["source"] = [line.replace("find_build()", f'find_build("{name}")') for line in cell["source"]]
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -40,7 +40,7 @@ _FLOAT32_EXACT: Final = 1 << 24
 class Trace:
     """What every layer gave: `activations` has [images, outputs] for each layer before the scores, flattened.
 
-    They are bool, or uint8 where the layer gives 8-bit integers.     `scores`: [images, classes] int32.
+    They are bool, or uint8 where the layer gives 8-bit integers. `scores`: [images, classes] int32.
     """
 
     activations: tuple[np.ndarray, ...]

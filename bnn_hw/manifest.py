@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manifest of a build: the contract between those who make a build and those who use it."""
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -9,14 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bnn_hw.digests import file_digest, folder_digests
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["MANIFEST", "Manifest", "is_build", "read_manifest", "seal"]
+__all__ = ["MANIFEST", "Manifest", "is_build", "manifest_digest", "read_manifest", "seal"]
 
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = "bnn_hw.build"
 _VERSION: Final = 2
-_UNSEALED: Final = ("synth", "vivado", "bitstream", "deploy", "simulated")  # folders that later commands write into a build
+_NOT_IN_FILES: Final = (MANIFEST, "synth", "vivado", "bitstream", "deploy", "simulated")  # folders of later commands
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Manifest:
 
 def seal(folder: Path, **facts: Any) -> Manifest:
     """Writes the manifest of a finished build, last of all its files, and returns it."""
-    manifest = Manifest(**facts, files=_digests(folder))
+    manifest = Manifest(**facts, files=folder_digests(folder, _NOT_IN_FILES))
     description = {"format": _FORMAT, "version": _VERSION, **asdict(manifest)}
     (folder / MANIFEST).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     return manifest
@@ -72,14 +72,13 @@ def read_manifest(folder: Path) -> Manifest:
         raise ArtefactError(f"{folder / MANIFEST} does not have the fields of version {_VERSION}: {error}; build again") from error
     if not isinstance(manifest.files, dict) or not re.fullmatch(r"[a-z][a-z0-9_]*", str(manifest.top)):
         raise ArtefactError(f"{folder / MANIFEST}: files must be an object and top a module's name; build again")
-    found = _digests(folder)
+    found = folder_digests(folder, _NOT_IN_FILES)
     wrong = sorted(name for name in found.keys() | manifest.files.keys() if found.get(name) != manifest.files.get(name))
     if wrong:
         raise ArtefactError(f"{folder}: {wrong[0]} is not as the manifest has it ({len(wrong)} of {len(found)} files); build again")
     return manifest
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST)
-    sealed = [path for path in paths if path.relative_to(folder).parts[0] not in _UNSEALED]
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sealed}
+def manifest_digest(folder: Path) -> str:
+    """Returns the SHA-256 of a build's manifest, by which what is made of a build names it."""
+    return file_digest(folder / MANIFEST)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The overlay of a build: bitstream and hardware handoff, in the build's folder `bitstream`, with their digests."""
 
-import hashlib
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from bnn_hw.digests import folder_digests
 from bnn_hw.errors import ArtefactError
-from bnn_hw.manifest import MANIFEST, Manifest
+from bnn_hw.manifest import Manifest, manifest_digest
 
 __all__ = ["OVERLAY_FOLDER", "Overlay", "read_overlay", "seal_overlay"]
 
@@ -31,10 +33,12 @@ class Overlay:
     files: Mapping[str, str]
 
 
-def seal_overlay(build: Path, manifest: Manifest, *, clock_mhz: float, simulated: bool, facts: Mapping[str, Any]) -> Overlay:
-    """Writes the record of an overlay whose files lie in the build's folder `bitstream`, last of all, and returns it."""
-    folder = build / OVERLAY_FOLDER
-    overlay = Overlay(manifest.top, _sha256(build / MANIFEST), float(clock_mhz), simulated, dict(facts), _digests(folder))
+def seal_overlay(
+    folder: Path, build: Path, manifest: Manifest, *, clock_mhz: float, simulated: bool, facts: Mapping[str, Any]
+) -> Overlay:
+    """Writes the record of an overlay of a build whose files lie in `folder`, last of all, and returns it."""
+    files = folder_digests(folder, [_RECORD])
+    overlay = Overlay(manifest.top, manifest_digest(build), float(clock_mhz), simulated, dict(facts), files)
     description = {"format": _FORMAT, "version": _VERSION, **asdict(overlay)}
     (folder / _RECORD).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     return overlay
@@ -59,19 +63,26 @@ def read_overlay(build: Path) -> Overlay:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{folder / _RECORD} cannot be read: {error}; make it again with `bnn_hw bitstream {build}`") from error
-    if overlay.manifest_sha256 != _sha256(build / MANIFEST):
+    _check_fields(overlay, folder, build)
+    if overlay.manifest_sha256 != manifest_digest(build):
         raise ArtefactError(f"{folder} is the bitstream of another build; make it again with `bnn_hw bitstream {build}`")
-    found = _digests(folder)
+    found = folder_digests(folder, [_RECORD])
     wrong = sorted(name for name in found.keys() | overlay.files.keys() if found.get(name) != overlay.files.get(name))
     if wrong:
         raise ArtefactError(f"{folder / wrong[0]} is not as {_RECORD} has it; make it again with `bnn_hw bitstream {build}`")
     return overlay
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / _RECORD)
-    return {path.relative_to(folder).as_posix(): _sha256(path) for path in paths}
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _check_fields(overlay: Overlay, folder: Path, build: Path) -> None:
+    """Raises `ArtefactError` where a field of a record that was read is not what `Overlay` says."""
+    name, clock_mhz, files = overlay.name, overlay.clock_mhz, overlay.files
+    rules = {
+        "name must be a module's name": isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name),
+        "clock_mhz must be a number above 0": isinstance(clock_mhz, int | float) and 0 < clock_mhz < math.inf,
+        "simulated must be true or false": isinstance(overlay.simulated, bool),
+        "facts must be an object": isinstance(overlay.facts, dict),
+        "files must be an object of strings": isinstance(files, dict) and all(isinstance(text, str) for text in files.values()),
+    }
+    for rule, holds in rules.items():
+        if not holds:
+            raise ArtefactError(f"{folder / _RECORD}: {rule}; make it again with `bnn_hw bitstream {build}`")

@@ -33,7 +33,7 @@ def with_overlay(folder: Path, *, simulated: bool = False) -> Path:
     overlay.mkdir(exist_ok=True)
     for suffix in ("bit", "hwh"):
         (overlay / f"{manifest.top}.{suffix}").write_text(f"{suffix} of {manifest.top}")
-    seal_overlay(folder, manifest, clock_mhz=manifest.clock_mhz, simulated=simulated, facts={})
+    seal_overlay(overlay, folder, manifest, clock_mhz=manifest.clock_mhz, simulated=simulated, facts={})
     return folder
 
 

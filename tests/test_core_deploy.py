@@ -20,7 +20,9 @@ from bnn_hw.deploy import deploy
 from bnn_hw.errors import ArtefactError
 from bnn_hw.manifest import read_manifest
 from bnn_hw.overlay import read_overlay
+from bnn_hw.vivado.project import write_project
 from deployed import board_environment, small_build, with_overlay
+from vivado_recorder import needs_tcl, run_scripts
 
 ROOT = Path(__file__).parents[1]
 
@@ -109,13 +111,16 @@ def test_wheel_holds_no_compiled_hidden_or_installed_files(tmp_path: Path, monke
     assert {name.split("/")[0] for name in names} == {"bnn_hw", "bnn_host", "bnn_hw-0.1.0.dist-info"}
 
 
-def test_wheel_and_package_have_the_same_entry_points(tmp_path: Path) -> None:
+def test_wheel_and_package_have_the_same_entry_points_and_numpy(tmp_path: Path) -> None:
     tomllib = pytest.importorskip("tomllib", reason="Python 3.11 brings tomllib")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     with zipfile.ZipFile(write_board_wheel(tmp_path)) as wheel:
         text = wheel.read("bnn_hw-0.1.0.dist-info/entry_points.txt").decode()
+        metadata = wheel.read("bnn_hw-0.1.0.dist-info/METADATA").decode()
     expected = "\n".join(f"[{group}]\nbnn_hw = {points['bnn_hw']}\n" for group, points in project["entry-points"].items())
     assert text == expected
+    assert re.findall(r"^Requires-Dist: (.*)$", metadata, re.MULTILINE) == [d for d in project["dependencies"] if "numpy" in d]
+    assert f"Requires-Python: {project['requires-python']}\n" in metadata
 
 
 def test_installed_for_all_and_taken_away(build: Path, board: dict[str, str], tmp_path: Path) -> None:
@@ -187,6 +192,45 @@ def test_a_missing_altered_or_foreign_overlay_is_refused(sealed: Path, build: Pa
     record = build / "bitstream" / "overlay.json"
     record.write_text(record.read_text().replace(read_overlay(build).manifest_sha256, "0" * 64))
     _refused(build, "BUILD/bitstream is the bitstream of another build; make it again with `bnn_hw bitstream BUILD`")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "rule"),
+    [
+        ("name", "../small", "name must be a module's name"),
+        ("name", 3, "name must be a module's name"),
+        ("clock_mhz", "100", "clock_mhz must be a number above 0"),
+        ("clock_mhz", 0, "clock_mhz must be a number above 0"),
+        ("simulated", "no", "simulated must be true or false"),
+        ("facts", [], "facts must be an object"),
+        ("files", ["small.bit"], "files must be an object of strings"),
+        ("files", {"small.bit": 1}, "files must be an object of strings"),
+    ],
+)
+def test_a_record_has_fields_of_their_types(build: Path, field: str, value: object, rule: str) -> None:
+    record = build / "bitstream" / "overlay.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), field: value}))
+    with pytest.raises(ArtefactError, match=rf"^\S+/overlay\.json: {rule}; make it again with `bnn_hw bitstream \S+`$"):
+        read_overlay(build)
+
+
+@needs_tcl
+@pytest.mark.parametrize("stand_in", [False, True])
+def test_what_vivado_made_elsewhere_is_collected(sealed: Path, tmp_path: Path, stand_in: bool) -> None:
+    build = Path(shutil.copytree(sealed, tmp_path / sealed.name))
+    elsewhere = shutil.copytree(write_project(build, read_manifest(build)), tmp_path / "elsewhere")
+    assert run_scripts(elsewhere).returncode == 0
+    shutil.copytree(elsewhere / "out", build / "vivado" / "out")
+    if stand_in:
+        with_overlay(build, simulated=True)
+        assert deploy(build, simulated=True).overlay.simulated  # which is asked for
+    finished = _run("deploy", build, "--json")
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads(finished.stdout)["simulated"] is False
+    assert read_overlay(build).facts["vivado"] == "2020.2"
+    made = read_overlay(build)
+    (build / "vivado" / "out" / "timing.rpt").unlink()  # what has been collected is not looked at again
+    assert deploy(build).overlay == made
 
 
 def test_an_overlay_has_both_files(build: Path) -> None:

@@ -78,7 +78,7 @@ def test_the_clock_is_the_overlays(small: Path, tmp_path: Path) -> None:
     bit.write_bytes(bit.read_bytes()[:-1] + b"\xa5")  # since pynq keeps what it has parsed by the digest of the .bit
     # The processor's PLL runs at 1 GHz, so 80 MHz is between two divisors, and the nearest one too fast.
     for clock_mhz, reached_mhz in ((62.5, 62.5), (80, 1000 / 13)):
-        seal_overlay(build, read_manifest(build), clock_mhz=clock_mhz, simulated=True, facts={})
+        seal_overlay(build / OVERLAY_FOLDER, build, read_manifest(build), clock_mhz=clock_mhz, simulated=True, facts={})
         with in_process(build) as device, _open(build, device) as board:
             assert board.info()["clock_mhz"] == pytest.approx(reached_mhz, rel=1e-5)
             assert Clocks.fclk0_mhz == pytest.approx(reached_mhz, rel=1e-5)
@@ -173,7 +173,7 @@ def test_ten_thousand_images_leave_nothing_behind(small: Path) -> None:
         ),
         (np.zeros((2, 10, 7), np.uint8), r"images must be \[images, 7, 10, 1\], not \[2, 10, 7\]"),
         (np.zeros((2, 7, 10), np.float32), r"images must be bool, or uint8 pixels, not float32"),
-        (np.full((2, 7, 10), 2), r"elements of images must be 0\.\.1 for bit inputs, not 2"),
+        (np.full((2, 7, 10), 2), r"elements of images must be 0\.\.1 for bit inputs, not 2; pixels must be uint8"),
     ],
 )
 def test_images_that_do_not_fit_do_not_reach_the_board(small: Path, images: np.ndarray, message: str) -> None:
@@ -318,9 +318,13 @@ def test_power(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     rails["12V"].power = pmbus.SysFSSensor(str(tmp_path / "power1_input"), "W", "12V_power", 0.001)
     monkeypatch.setattr(pmbus, "get_rails", lambda: rails)
     with in_process(small) as device, _open(small, device, chunk_images=8) as board:
-        images = np.zeros((4000, 70), bool)  # for longer than the sensors are at rest
+        images = np.zeros((8, 70), bool)
         result = board.benchmark(images, singles=1)
-    assert (result.power_w, result.power_missing) == ({"12V": 2.5}, "")
+        assert (result.power_w, result.power_missing) == ({"12V": 2.5}, "")
+        (tmp_path / "power1_input").unlink()
+        result = board.benchmark(images, singles=1)
+        assert result.power_w == {}
+        assert re.fullmatch(r"the sensors cannot be read: .*No such file.*power1_input'", result.power_missing)
 
 
 def test_a_class_that_is_not_that_of_its_scores(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

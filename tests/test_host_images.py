@@ -86,7 +86,12 @@ def test_one_image_and_other_integers() -> None:
         (Input((4, 2, 1), "bit"), np.zeros((2, 2, 4), bool), r"images must be \[images, 4, 2, 1\], not \[2, 2, 4\]"),
         (Input((4,), "bit"), np.zeros((2, 4), np.uint8), r"images must be bool, not uint8"),
         (Input((4,), "bit", 3), np.zeros((2, 4)), r"images must be bool, or uint8 pixels, not float64"),
-        (Input((4,), "bit", 3), np.full((2, 4), 2), r"elements of images must be 0\.\.1 for bit inputs, not 2"),
+        (
+            Input((4,), "bit", 3),
+            np.full((2, 4), 2),
+            r"elements of images must be 0\.\.1 for bit inputs, not 2; pixels must be uint8",
+        ),
+        (Input((4,), "bit"), np.full((2, 4), 2), r"elements of images must be 0\.\.1 for bit inputs, not 2"),
         (Input((4,), "uint8"), np.full((2, 4), -1), r"elements of images must be 0\.\.255 for uint8 inputs, not -1"),
         (Input((4,), "int8"), np.full((2, 4), 128), r"elements of images must be -128\.\.127 for int8 inputs, not 128"),
         (Input((4,), "uint8"), np.zeros((2, 4), bool), r"images must be uint8, not bool"),

@@ -11,12 +11,13 @@ import pytest
 from bnn_host.simulated.bitfile import bin_content
 from bnn_host.simulated.board import Board
 from bnn_hw.boards import find_board
-from bnn_hw.errors import BoardError
+from bnn_hw.errors import BoardError, ToolError
 from bnn_hw.golden import scores
 from bnn_hw.network_file import load_network
 from bnn_hw.packing import pack_bits
 from bnn_hw.registers import Control, Register, Status
 from bnn_hw.system import block_design
+from bnn_rtl.live import LiveAccelerator
 from cocotb_run import fresh_seed
 from simulated_board import board_of, small_build
 from strategies import random_inputs
@@ -300,6 +301,18 @@ def test_addresses_of_nothing(machine: Machine) -> None:
             machine.board.read(address)
     with pytest.raises(BoardError, match=r"^0x4000ffff\.\.0x40010002 must be registers of pynq-z2$"):
         machine.board.write(SYSTEM.accelerator.base + SYSTEM.accelerator.size - 1, 0)
+
+
+def test_a_clock_that_fails_is_told(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: LiveAccelerator, cycles: int, most_s: float) -> bool:
+        raise ToolError("no more cycles")
+
+    monkeypatch.setattr(LiveAccelerator, "run", fail)
+    machine.register(Register.STATUS)  # which wakes the clock
+    machine.board._clock.join(10)
+    for access in (lambda: machine.register(Register.STATUS), lambda: machine.write(DMACR, 1)):
+        with pytest.raises(BoardError, match=r"^the simulated pynq-z2 has stopped: no more cycles; start it anew$"):
+            access()
 
 
 def test_a_board_that_waits_takes_no_time(machine: Machine) -> None:

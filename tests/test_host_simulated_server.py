@@ -4,6 +4,7 @@
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from bnn_host.simulated.bitfile import bit_file
 from bnn_hw.network_file import load_network
 from simulated_board import (
+    board_of,
     built,
     client,
     environment,
@@ -169,6 +171,26 @@ def test_what_a_killed_client_leaves_is_gone(small: Path, address: str) -> None:
         assert killed.stdout.readline() == "0x18000000\n"
         killed.send_signal(signal.SIGKILL)
     assert run_client(MEMORY, address, small).splitlines()[0] == "0x18000000"
+
+
+def test_a_buffer_is_of_address_and_port(small: Path) -> None:
+    """Another client may have the same port at another address."""
+    from bnn_host.simulated.server import PORT, _free_disconnected
+
+    address, other = free_address(), free_address()
+    with (
+        board_of(small) as board,
+        socket.create_server((address, PORT)) as server,
+        socket.create_connection((address, PORT), source_address=(other, 0)) as client,
+        server.accept()[0],
+    ):
+        port = client.getsockname()[1]
+        there = [f"ipv4:{other}:{port}", f"ipv6:%5B::ffff:{other}%5D:{port}"]
+        gone = [f"ipv4:{address}:{port}", f"ipv6:%5B::1%5D:{port}", f"ipv6:[fe80::1%25eth0]:{port}", f"ipv4:{other}:1"]
+        for owner in there + gone:
+            board.memory.allocate(1, owner)
+        _free_disconnected(board)
+        assert board.memory.owners == set(there)
 
 
 def test_memory_has_an_end(small: Path, address: str) -> None:

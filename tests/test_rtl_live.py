@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Verilog as a library: against the golden model through its streams, and its registers over the bus."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Network
 from bnn_hw.network_file import load_network
 from bnn_hw.registers import MAGIC, Register
+from bnn_rtl import live as live_module
 from bnn_rtl.live import LiveAccelerator, compiled
 from bnn_rtl.simulation import stream_words
 from cocotb_run import fresh_seed
@@ -127,3 +129,17 @@ def test_a_library_is_kept_for_its_verilog(build: Path, library: Path) -> None:
     assert library.stat().st_mtime_ns == made
     assert [path.name for path in (build / "simulated").iterdir()] == [library.name]  # and no folder that was in between
     read_manifest(build)  # which takes it for no part of the build
+
+
+def test_a_library_is_compiled_anew_for_other_flags(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("live.cpp", "simulation.py"):
+        (tmp_path / name).write_bytes((Path(live_module.__file__).parent / name).read_bytes())
+    monkeypatch.setattr(live_module, "files", lambda package: tmp_path)
+    monkeypatch.setattr(
+        live_module, "compile_harness", lambda folder, *_, **__: Path(shutil.copyfile(library, folder / "harness.so"))
+    )
+    first = compiled("module a; endmodule", "a", tmp_path / "cache")
+    assert compiled("module a; endmodule", "a", tmp_path / "cache") == first
+    recipe = tmp_path / "simulation.py"
+    recipe.write_text(recipe.read_text().replace('"--x-assign", "fast"', '"--x-assign", "0"'))
+    assert compiled("module a; endmodule", "a", tmp_path / "cache") != first

@@ -25,7 +25,8 @@ __all__ = ["deploy"]
 def deploy(build_folder: Path, host: str | None, ssh_text: str, installed: bool, simulated: bool, as_json: bool) -> None:
     """Make the folder that a PYNQ board needs of a build, and bring it there.
 
-    BUILD/deploy holds the build with its overlay, a wheel, a notebook and the installer. `bnn_hw bitstream` makes the overlay.
+    BUILD/deploy holds the build with its overlay, a wheel, a notebook and the installer. `bnn_hw bitstream` makes the overlay;
+    what Vivado made on another machine, in BUILD/vivado/out, is collected.
 
     \b
     bnn_hw deploy build/mnist-pynq-z2
@@ -37,8 +38,9 @@ def deploy(build_folder: Path, host: str | None, ssh_text: str, installed: bool,
         raise UsageError("--ssh must be a command, not empty")
     with console.status(f"deploying {build_folder}"):
         deployment = make_deployment(build_folder, simulated=simulated)
-        remote = send(deployment, host, ssh) if host is not None else None
-    if host is not None and installed:  # without the status line, since sudo may ask for a password
+    # Without the status line, since ssh and sudo may ask for passwords.
+    remote = send(deployment, host, ssh) if host is not None else None
+    if host is not None and installed:
         install(deployment, host, ssh)
     (print_json(_summary(deployment, host, remote, installed)) if as_json else _show(deployment, host, remote, installed))
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What comes back from Vivado: checked, and taken into the build as its overlay."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -11,16 +10,21 @@ from typing import Any, Final
 
 from bnn_hw.errors import ArtefactError, ToolError
 from bnn_hw.folders import replace_folder
-from bnn_hw.manifest import MANIFEST, Manifest, read_manifest
+from bnn_hw.manifest import Manifest, manifest_digest, read_manifest
 from bnn_hw.overlay import OVERLAY_FOLDER, Overlay, seal_overlay
 from bnn_hw.vivado.project import PROJECT_FOLDER
 from bnn_hw.vivado.reports import Slack, read_power, read_slacks, read_utilization
 
-__all__ = ["OUT_FOLDER", "collect_bitstream"]
+__all__ = ["OUT_FOLDER", "collect_bitstream", "is_finished"]
 
 OUT_FOLDER: Final = "out"
 _RECORD: Final = "build.json"  # that Vivado's run writes last
 _REPORTS: Final = ("timing.rpt", "utilization.rpt", "utilization_hierarchical.rpt", "power.rpt")
+
+
+def is_finished(build: Path) -> bool:
+    """Returns whether a run of Vivado has come to its end in the build's own `vivado/out`, or was brought there from elsewhere."""
+    return (build / PROJECT_FOLDER / OUT_FOLDER / _RECORD).exists()
 
 
 def collect_bitstream(build: Path, out: Path | None = None) -> Overlay:
@@ -61,7 +65,7 @@ def _read_record(build: Path, folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtefactError(f"{path} cannot be read: {error}; run Vivado again") from error
-    if found[0] != hashlib.sha256((build / MANIFEST).read_bytes()).hexdigest():
+    if found[0] != manifest_digest(build):
         raise ArtefactError(f"{folder} is of another build than {build}; run Vivado on {build / PROJECT_FOLDER}")
     return record
 
@@ -77,10 +81,12 @@ def _check_timing(slacks: Mapping[str, Slack], record: Mapping[str, Any], build:
 
 
 def _take(build: Path, manifest: Manifest, paths: list[Path], clock_mhz: float, facts: Mapping[str, Any]) -> Overlay:
-    with tempfile.TemporaryDirectory(prefix=f".{build.name}-", dir=build.parent) as temporary:
+    place = build.resolve()  # which may be "."
+    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
         partial = Path(temporary) / OVERLAY_FOLDER
         partial.mkdir()
         for path in paths:
             shutil.copyfile(path, partial / path.name)
+        overlay = seal_overlay(partial, build, manifest, clock_mhz=clock_mhz, simulated=False, facts=facts)
         replace_folder(build / OVERLAY_FOLDER, partial)
-    return seal_overlay(build, manifest, clock_mhz=clock_mhz, simulated=False, facts=facts)
+    return overlay

@@ -5,6 +5,7 @@ add_files -norecurse [make_wrapper -files [get_files system.bd] -top]
 set_property top system_wrapper [current_fileset]
 update_compile_order -fileset sources_1
 set_property strategy Performance_ExplorePostRoutePhysOpt [get_runs impl_1]
+# Four, for Vivado takes some gigabytes of memory for each: the IPs of the block design are synthesized side by side.
 launch_runs impl_1 -to_step write_bitstream -jobs 4
 wait_on_run impl_1
 foreach run {synth_1 impl_1} {

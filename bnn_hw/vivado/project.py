@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder that Vivado works in: the Verilog, scripts and a build's values, with nothing that it needs from elsewhere."""
 
-import hashlib
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Final
 
 from bnn_hw.boards import Processor, find_board
 from bnn_hw.errors import UsageError
-from bnn_hw.manifest import MANIFEST, Manifest
+from bnn_hw.manifest import Manifest, manifest_digest
 from bnn_hw.system import ACCELERATOR_VLNV, DMA_LENGTH_BITS, block_design
 
 __all__ = ["OLDEST_VIVADO", "PROJECT_FOLDER", "write_project"]
@@ -55,7 +54,7 @@ def _settings(build: Path, manifest: Manifest, clock_mhz: float) -> str:
     if not 1 <= clock_mhz <= 500:
         raise UsageError(f"the clock must be from 1 to 500 MHz, not {clock_mhz:g}")
     values: dict[str, object] = {
-        "manifest_sha256": hashlib.sha256((build / MANIFEST).read_bytes()).hexdigest(),
+        "manifest_sha256": manifest_digest(build),
         "oldest_vivado": OLDEST_VIVADO,
         "top": manifest.top,
         "part": manifest.part,

@@ -49,7 +49,9 @@ def as_batch(images: np.ndarray, input_: Input) -> tuple[np.ndarray, bool]:
         low, high = INPUT_RANGES[input_.dtype]
         outside = (batch < low) | (batch > high)
         if outside.any():
-            raise ArtefactError(f"elements of images must be {low}..{high} for {input_.dtype} inputs, not {batch[outside][0]}")
+            cure = "" if input_.pixel_threshold is None else "; pixels must be uint8"
+            rule = f"elements of images must be {low}..{high} for {input_.dtype} inputs"
+            raise ArtefactError(f"{rule}, not {batch[outside][0]}{cure}")
         batch = batch.astype(own)
     return flat_images(input_, batch), one
 

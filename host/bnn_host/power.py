@@ -17,7 +17,7 @@ class PowerMeter:
 
     def __init__(self, device: Any) -> None:
         self._rails: Mapping[str, Any] = {}
-        self._sums: dict[str, list[float]] = {}
+        self._samples: dict[str, list[float]] = {}
         self.missing = ""
         if device.has_capability("REMOTE"):
             self.missing = "PYNQ.remote does not give the sensors of its board"
@@ -35,13 +35,17 @@ class PowerMeter:
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Reads the sensors again and again in a thread of its own."""
+        """Reads the sensors at once, and then again and again, in a thread of its own."""
         end = threading.Event()
 
         def measure() -> None:
-            while not end.wait(_INTERVAL_S):
-                for name, rail in self._rails.items():
-                    self._sums.setdefault(name, []).append(float(rail.power.value))
+            try:
+                self._sample()
+                while not end.wait(_INTERVAL_S):
+                    self._sample()
+            except (OSError, ValueError) as error:  # as a sensor's file gives them
+                self._samples.clear()
+                self.missing = f"the sensors cannot be read: {error}"
 
         thread = threading.Thread(target=measure, daemon=True)
         if self._rails:
@@ -53,7 +57,11 @@ class PowerMeter:
             if self._rails:
                 thread.join()
 
+    def _sample(self) -> None:
+        for name, rail in self._rails.items():
+            self._samples.setdefault(name, []).append(float(rail.power.value))
+
     @property
     def watts(self) -> dict[str, float]:
         """The mean power of each rail."""
-        return {name: sum(values) / len(values) for name, values in self._sums.items()}
+        return {name: sum(values) / len(values) for name, values in self._samples.items()}

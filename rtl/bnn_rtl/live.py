@@ -44,9 +44,10 @@ def compiled(verilog: str, top: str, cache: Path) -> Path:
 
     Raises `ToolError` when Verilator or a C++ compiler is missing or fails.
     """
-    harness = files("bnn_rtl").joinpath("live.cpp").read_bytes()
+    # How it is compiled, flags and all, stands in simulation.py.
+    harness, recipe = (files("bnn_rtl").joinpath(name).read_bytes() for name in ("live.cpp", "simulation.py"))
     compiler = cxx_compiler()
-    made_of = (verilog.encode(), harness, *(part.encode() for part in (version("verilator"), *compiler, machine())))
+    made_of = (verilog.encode(), harness, recipe, *(part.encode() for part in (version("verilator"), *compiler, machine())))
     digest = sha256(b"".join(sha256(part).digest() for part in made_of)).hexdigest()
     library = cache / f"{top}-{digest[:32]}.so"
     if not library.exists():

@@ -39,7 +39,7 @@ class DmaControl(IntFlag):
 
     RUN = 1
     RESET = 4  # of both channels
-    INTERRUPTS = 0x7000  # which of the interrupts reach the pin
+    INTERRUPTS = 0x7000  # which of the interrupts reach the pin; in a status register the same bits are the interrupts
 
 
 class DmaStatus(IntFlag):
@@ -50,8 +50,11 @@ class DmaStatus(IntFlag):
     INTERNAL_ERROR = 0x10  # a length of 0, or more on the stream than the length
     SLAVE_ERROR = 0x20
     DECODE_ERROR = 0x40  # nothing at the address
-    COMPLETE_INTERRUPT = 0x1000  # write 1 to clear, as the next
+    IOC_INTERRUPT = 0x1000  # write 1 to clear, as the next
     ERROR_INTERRUPT = 0x4000
+
+
+_ERRORS: Final = DmaStatus.INTERNAL_ERROR | DmaStatus.SLAVE_ERROR | DmaStatus.DECODE_ERROR
 
 
 class Streams(Protocol):
@@ -91,7 +94,7 @@ class _Channel:
 
     def complete(self, length: int) -> None:
         self.active, self.length = False, length
-        self.status |= DmaStatus.IDLE | DmaStatus.COMPLETE_INTERRUPT
+        self.status |= DmaStatus.IDLE | DmaStatus.IOC_INTERRUPT
         if not self.control & DmaControl.RUN:
             self._halt()
 
@@ -155,7 +158,7 @@ class AxiDma:
             case DmaRegister.CONTROL:
                 channel.run(value)
             case DmaRegister.STATUS:
-                channel.status &= ~(value & _INTERRUPTS)
+                channel.status &= ~(value & DmaControl.INTERRUPTS)
             case DmaRegister.ADDRESS:
                 channel.address = channel.address & ~0xFFFF_FFFF | value
             case DmaRegister.ADDRESS_MSB:
@@ -211,7 +214,3 @@ class AxiDma:
 def _half(length: int) -> int:
     """Returns about half of so many bytes, in whole words of the stream."""
     return length // 2 // _STREAM_BYTES * _STREAM_BYTES
-
-
-_ERRORS: Final = DmaStatus.INTERNAL_ERROR | DmaStatus.SLAVE_ERROR | DmaStatus.DECODE_ERROR
-_INTERRUPTS: Final = 0x7000

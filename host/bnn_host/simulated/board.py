@@ -18,7 +18,7 @@ from bnn_hw.manifest import Manifest
 from bnn_hw.registers import Register, Status
 from bnn_hw.system import Segment, block_design
 
-__all__ = ["Accelerator", "Board"]
+__all__ = ["Board", "SimulatedAccelerator"]
 
 _RUN_S: Final = 5e-3  # that the clock runs at once, during which nobody else has the board
 _REST_S: Final = 1e-4  # in which others may have it
@@ -34,7 +34,7 @@ class _Slave(Protocol):
     def write(self, offset: int, value: int, /) -> None: ...
 
 
-class Accelerator(Streams, _Slave, Protocol):
+class SimulatedAccelerator(Streams, _Slave, Protocol):
     """What the board needs of an accelerator: `bnn_rtl.live.LiveAccelerator` has it."""
 
     @property
@@ -57,7 +57,7 @@ class Board:
         self,
         manifest: Manifest,
         bitstream: bytes,
-        new_accelerator: Callable[[], Accelerator],
+        new_accelerator: Callable[[], SimulatedAccelerator],
         *,
         memory_bytes: int = 128 << 20,
         faults: Sequence[PlannedFault] = (),
@@ -78,6 +78,7 @@ class Board:
         self._patience_cycles = _PATIENCE_IMAGES * manifest.cycles_per_image + _PATIENCE_CYCLES
         self._quiet_cycles = self._patience_cycles
         self._closed = False
+        self._failure: Exception | None = None  # that has ended the clock
         self._woken = threading.Condition(self.lock)
         self._clock = threading.Thread(target=self._run, name="clock", daemon=True)
         self._clock.start()
@@ -140,6 +141,8 @@ class Board:
         return [*self._logic, *self._processor]
 
     def _slave(self, address: int) -> tuple[_Slave, int]:
+        if self._failure:
+            raise BoardError(f"the simulated {self.manifest.board} has stopped: {self._failure}; start it anew") from self._failure
         self.check_range(address, _WORD_BYTES)
         return next((slave, address - segment.base) for segment, slave in self._map if address in segment)
 
@@ -155,7 +158,11 @@ class Board:
                     self._woken.wait()
                 if self._closed:
                     return
-                self._advance()
+                try:
+                    self._advance()
+                except Exception as error:  # of whatever kind, for those who would wait in vain
+                    self._failure = error
+                    return
             time.sleep(_REST_S)
 
     def _advance(self) -> None:
@@ -175,7 +182,7 @@ class Board:
 class _Registers:
     """The accelerator's registers, and the faults that befall them. `weights`: the offset of the weights' window, if any."""
 
-    def __init__(self, accelerator: Accelerator, faults: Faults, weights: int | None) -> None:
+    def __init__(self, accelerator: SimulatedAccelerator, faults: Faults, weights: int | None) -> None:
         self._accelerator, self._faults, self._weights = accelerator, faults, weights
 
     def read(self, offset: int) -> int:

@@ -6,6 +6,7 @@ Addresses and fields are those of the processors' manuals (AMD UG585, UG1085, UG
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from bnn_hw.boards import Board, Processor
@@ -25,7 +26,7 @@ _MOST_DIVISOR: Final = 63
 class PlainRegisters:
     """Words that read as they were written."""
 
-    def __init__(self, values: Mapping[int, int] = {}) -> None:
+    def __init__(self, values: Mapping[int, int] = MappingProxyType({})) -> None:
         self._values = dict(values)
 
     def read(self, offset: int) -> int:

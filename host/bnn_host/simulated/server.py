@@ -6,12 +6,15 @@ Only for functions to import, for it needs pynq and grpc.
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
 
 import grpc
 from pynq.remote import buffer_pb2, buffer_pb2_grpc, mmio_pb2, mmio_pb2_grpc, remote_device_pb2, remote_device_pb2_grpc
@@ -28,6 +31,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _THREADS: Final = 8
 _DIED: Final = 70  # exit code of a server that is to die
 _ESTABLISHED: Final = "01"
+_Endpoint: TypeAlias = tuple[IPv4Address | IPv6Address, int]
 
 
 class BoardServer:
@@ -111,12 +115,13 @@ class _Device(remote_device_pb2_grpc.RemoteDeviceServicer):
             yield remote_device_pb2.ReadFileResponse(data=content[start : start + _CHUNK_BYTES])
 
     def writefile(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-        path, content = "", b""
+        path, parts = "", []
         for request in requests:
-            path, content = request.file_path, content + request.data
+            path = request.file_path
+            parts.append(request.data)
         try:
-            _free_of_the_gone(self._board)
-            self._board.files.write(path, content)
+            _free_disconnected(self._board)
+            self._board.files.write(path, b"".join(parts))
         except (OSError, BoardError) as error:
             context.abort(grpc.StatusCode.INTERNAL, str(error))
         return remote_device_pb2.WriteFileResponse()
@@ -226,15 +231,30 @@ class _Buffers(buffer_pb2_grpc.RemoteBufferServicer):
         return buffer
 
 
-def _free_of_the_gone(board: Board) -> None:
+def _free_disconnected(board: Board) -> None:
     """Frees the buffers of connections that are no more. gRPC does not tell when one ends, Linux does."""
     connected = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             _, local, remote, state = line.split()[:4]
             if int(local.rpartition(":")[2], 16) == PORT and state == _ESTABLISHED:
-                connected.add(str(int(remote.rpartition(":")[2], 16)))
+                connected.add(_linux_endpoint(remote))
     with board.lock:
         for owner in board.memory.owners:
-            if str(owner).rpartition(":")[2] not in connected:
+            if _grpc_endpoint(str(owner)) not in connected:
                 board.memory.free_of(owner)
+
+
+def _linux_endpoint(text: str) -> _Endpoint:
+    """Returns what a table of Linux's says: words of 32 bits in the machine's order of bytes, and the port, in hexadecimal."""
+    words, _, port = text.partition(":")
+    packed = b"".join(int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8))
+    address = ip_address(packed)
+    return getattr(address, "ipv4_mapped", None) or address, int(port, 16)
+
+
+def _grpc_endpoint(peer: str) -> _Endpoint:
+    """Returns what a peer of gRPC's says: ``ipv4:127.0.0.1:1234``, or ``ipv6:%5B::1%5D:1234``."""
+    host, _, port = unquote(peer).partition(":")[2].rpartition(":")
+    address = ip_address(host.strip("[]").partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address, int(port)

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SHA-256 of files, by which what was made is known again."""
+
+import hashlib
+from collections.abc import Collection
+from pathlib import Path
+
+__all__ = ["file_digest", "folder_digests"]
+
+
+def file_digest(path: Path) -> str:
+    """Returns the SHA-256 of a file, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def folder_digests(folder: Path, left_out: Collection[str] = ()) -> dict[str, str]:
+    """Returns the SHA-256 of every file by its path from the folder, but of what is `left_out` of the folder's own entries."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = {path.relative_to(folder): path for path in paths}
+    return {name.as_posix(): file_digest(path) for name, path in names.items() if name.parts[0] not in left_out}
