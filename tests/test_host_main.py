@@ -80,7 +80,7 @@ def test_packing_needs_no_board(small: Path) -> None:
         (1, r"unrecognized arguments: --no; python -m bnn_host --help says what there is", ["info", "BUILD", "--no"]),
         (1, r"argument --timeout: invalid float value: 'x'; .*", ["info", "BUILD", "--timeout", "x"]),
         (1, r"timeout_s must be more than 0 and finite, not -1\.0", ["info", "BUILD", "--timeout", "-1"]),
-        (2, r"/no is no build; `bnn_hw build` makes one", ["info", "/no"]),
+        (2, r"a build must be a build's folder or one of those installed here, not '/no' \(installed: .*\)", ["info", "/no"]),
         (2, r"no board: No Devices Found; run this on a board as root \(sudo -i\), .*", ["selftest", "BUILD"]),
         (2, r"/no\.npy is no \.npy file of numbers: .*", ["classify", "BUILD", "--images", "/no.npy"]),
     ],
