@@ -244,7 +244,8 @@ def _banked(memory: EngineMemory, family: Family) -> Resources:
         lane = _lut_memory(family, depth, width) if memory.in_luts else _block_memory(family, depth, width, written=True)
         total = sum([lane] * count, start=total)
     address_bits = (depth - 1).bit_length()
-    select = -(-(memory.lanes - 1) * LANE_BITS // 3) + memory.lanes  # a look-up table joins four lanes to one
+    # A look-up table joins four bits of lanes to one; of each lane about three more find it.
+    select = -(-(memory.lanes - 1) * LANE_BITS // 3) + 3 * memory.lanes
     return total + Resources(select + 2 * address_bits + 20, LANE_BITS * (1 + memory.lanes // 16) + address_bits + 20)
 
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from amaranth.hdl import Shape, signed, unsigned
 
+from bnn_hw.engine_memory import row_integers, weight_rows
 from bnn_hw.family import ECP5, SERIES_7, Family
 from bnn_rtl.dot_product import dot_product
 from bnn_rtl.finish import Finish, Requantize, ScaleOffset, ThresholdCompare
-from bnn_rtl.matrix_vector import MatrixVectorUnit, weight_words
+from bnn_rtl.matrix_vector import MatrixVectorUnit
 from cocotb_run import SIMULATORS, fresh_seed, run_streams
 from naive import naive_dot, naive_matches, naive_rectified, naive_words
 
@@ -95,7 +96,7 @@ def _make(name: str, case: tuple[str, int, int, int, int, str], draw: random.Ran
         scales, offsets, (shift, *_) = constants
         results = [[naive_rectified(total, scales[n], offsets[n], shift) for n, total in enumerate(row)] for row in sums]
         assert {0, 255} < {value for row in results for value in row}, name
-    memory = weight_words(np.array(weights, bool), pe, simd)
+    memory = row_integers(weight_rows(np.array(weights, bool), pe, simd))
     lut_bits = draw.choice((0, pe * simd, draw.randint(0, pe * simd)))
     return _Case(
         MatrixVectorUnit(name, dot, memory, family, inputs=inputs, outputs=outputs, pe=pe, finish=made, lut_bits=lut_bits),

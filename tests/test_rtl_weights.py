@@ -32,8 +32,8 @@ def _networks(name: str, seed: int) -> tuple[Network, Network]:
             one, other = (
                 random_conv_network(Input((4, 3, 3), "uint8"), windows, (4,), seed + at, kind) for at, kind in enumerate(kinds)
             )
-        case _:  # a pooling first, whose rest of the image comes after the result could
-            windows = (replace(_POOLED, stride=(3, 2)), _PADDED)
+        case _:  # a pooling first, whose rest of the image comes after the result could; padding that goes on before an image comes
+            windows = (_POOLED, replace(_PADDED, padding=(1, 1, 1, 0), padding_value=-1))
             one, other = (
                 random_conv_network(Input((5, 4, 9), "bit"), windows, (6, 4), seed + at, kind, [0]) for at, kind in enumerate(kinds)
             )
@@ -41,10 +41,15 @@ def _networks(name: str, seed: int) -> tuple[Network, Network]:
 
 
 def _plan(name: str, network: Network, seed: int) -> Plan:
-    if name == "int8":  # 24 lanes of weights, so that words that are read back come through two registers
-        layers = LayerPlan("fc1", 19, 40, seed % 761), LayerPlan("fc2", 5, 7), LayerPlan("scores", 2, 5)
-        return Plan(layers, runtime_weights=True)
-    return replace(random_plan(network, seed, max_products=64), runtime_weights=True)
+    layers: tuple[LayerPlan, ...]
+    match name:
+        case "int8":  # 24 lanes of weights, so that words that are read back come through two registers
+            layers = LayerPlan("fc1", 19, 40, seed % 761), LayerPlan("fc2", 5, 7), LayerPlan("scores", 2, 5)
+        case "pooled":  # less than a pixel, so that weights meet the padding in front of an image before that comes
+            layers = LayerPlan("conv2", 2, 3, seed % 7), LayerPlan("fc1", 2, 8), LayerPlan("scores", 1, 2)
+        case _:
+            layers = random_plan(network, seed, max_products=64).layers
+    return Plan(layers, runtime_weights=True)
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)
