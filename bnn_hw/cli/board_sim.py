@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from bnn_hw.cli.show import console
-from bnn_hw.errors import ToolError
 from bnn_hw.manifest import Manifest, read_manifest
 from bnn_hw.tools import require
 
@@ -35,14 +34,13 @@ def board_sim(build_folder: Path, address: str, faults: tuple[str, ...], memory_
     """
     for tool in ("verilator", "C++ compiler", "pynq"):
         require(tool)
+    from bnn_host.board import require_remote
     from bnn_host.simulated.board import Board
     from bnn_host.simulated.faults import Fault, parse_fault
     from bnn_host.simulated.overlay import simulated_bitstream
 
-    try:
-        from bnn_host.simulated.server import PORT, BoardServer
-    except ImportError as error:
-        raise ToolError(f"board-sim needs PYNQ.remote, which pynq 3.1.2 or newer has: {error}") from error
+    require_remote()
+    from bnn_host.simulated.server import PORT, BoardServer
 
     planned = [parse_fault(fault) for fault in faults]
     manifest = read_manifest(build_folder)

@@ -8,14 +8,16 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 from bnn_hw.errors import BoardError, ToolError
 
-__all__ = ["UnreachableBoardError", "board_name", "connected", "exclusive", "in_turn"]
+__all__ = ["UnreachableBoardError", "board_name", "connected", "exclusive", "in_turn", "require_remote"]
 
 _PAUSE_S: Final = 0.02
+_REMOTE_PYNQ: Final = 4
 _LOCK_FOLDERS: Final = (Path("/run/lock"), Path("/tmp"))  # not TMPDIR, which may differ between processes
 
 
@@ -50,15 +52,21 @@ def connected(address: str | None, device: Any, timeout_s: float) -> Iterator[An
     if address is None and not device.has_capability("REMOTE"):
         yield device
         return
-    try:
-        from bnn_host.remote import BoundedRemoteDevice
-    except ImportError as error:
-        raise ToolError(f"a board at an address needs PYNQ.remote, which pynq 3.1.2 or newer has: {error}") from error
+    require_remote()
+    from bnn_host.remote import BoundedRemoteDevice
+
     remote = BoundedRemoteDevice(_resolved(address or device.ip_addr), timeout_s)
     try:
         yield remote
     finally:
         remote.disconnect()
+
+
+def require_remote() -> None:
+    """Raises `ToolError` where pynq is too old for PYNQ.remote, which in 3.1 takes no register of 2**31 and more."""
+    found = version("pynq")
+    if int(found.partition(".")[0]) < _REMOTE_PYNQ:
+        raise ToolError(f'PYNQ.remote needs pynq {_REMOTE_PYNQ} or newer, not {found}: pip install "pynq>={_REMOTE_PYNQ}"')
 
 
 def board_name(device: Any) -> str:
