@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Accelerator", "build_input"]
 
-_CHUNK_IMAGES: Final = 1024  # buffers that stay in the processor's cache
+_CHUNK_IMAGES: Final = 1024  # of a transfer: buffers of contiguous memory, which is scarce, stay small
 _CHUNK_CYCLES: Final = 1 << 20  # beside which beginning a transfer takes no time
 
 
@@ -164,8 +164,8 @@ class Accelerator:
         """Replaces the network by another of the same shape, or by that in a file, without another bitstream.
 
         The build must have been made with ``--runtime-weights``. The hardware checks what it was given, and takes all of it
-        between two images or nothing: after an error the weights of before are in use. From then on the new network's
-        `pixel_threshold` applies. The build's own weights come back with its `network.safetensors`, or when it is opened anew.
+        between two images or nothing: after an error the weights of before are in use, after an interrupt these or all of the
+        new ones, as `info` says. With the new network its `pixel_threshold` applies. The build's own weights come back with its `network.safetensors`, or when it is opened anew.
         """
         new = replacement(self._build, self._manifest, network if isinstance(network, Network) else Path(network))
         with self._lock:
