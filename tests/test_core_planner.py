@@ -163,7 +163,8 @@ def test_block_ram_bounds_a_plan_so_that_weights_lie_in_look_up_tables() -> None
     assert fits(found.resources(network), PYNQ, 0.9)
 
 
-# For hypothesis' `derandomize`: what is asked of a heuristic holds for most networks, not all, so the same ones are tried each time.
+# For hypothesis' `derandomize`: what is asked of the search, a heuristic, holds for most networks, not all, so the same ones are
+# tried each time.
 HEURISTIC = True
 
 

@@ -165,7 +165,9 @@ class Accelerator:
 
         The build must have been made with ``--runtime-weights``. The hardware checks what it was given, and takes all of it
         between two images or nothing: after an error the weights of before are in use, after an interrupt these or all of the
-        new ones, as `info` says. With the new network its `pixel_threshold` applies. The build's own weights come back with its `network.safetensors`, or when it is opened anew.
+        new ones, as `info` says. With the new network its `pixel_threshold` applies.
+
+        The build's own weights come back with its `network.safetensors`, or when it is opened anew.
         """
         new = replacement(self._build, self._manifest, network if isinstance(network, Network) else Path(network))
         with self._lock:
