@@ -131,7 +131,7 @@ def _make(
 
 def _vectors(network: Network) -> Vectors:
     """Returns the vectors of the packaged test images where they belong to the network, else of random inputs."""
-    packaged = packaged_test_images(network.provenance.get("dataset"))
+    packaged = packaged_test_images(network)
     if packaged is not None and packaged.images.shape[1:] == network.input.shape and _takes_pixels(network):
         return make_vectors(network, packaged.images, packaged.labels)
     random = np.random.default_rng(0)

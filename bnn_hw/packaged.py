@@ -8,16 +8,21 @@ from typing import Final
 
 import numpy as np
 
-from bnn_hw.datasets import DATASETS, Split
+from bnn_hw.datasets import Split
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network
 from bnn_hw.network_file import load_network
+from bnn_hw.provenance import trained_on
 
 __all__ = ["CHECKPOINT_FORMAT", "find_model", "packaged_models", "packaged_network", "packaged_test_images"]
 
 CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"  # the metadata key of checkpoints, as training writes them
 _MODELS: Final = files("bnn_hw.models")
 _SUFFIX: Final = ".safetensors"
+_TEST_IMAGES: Final = {  # by the SHA-256 of the whole data set, `Dataset.sha256`
+    "d383f9043a2bcf8169f03b91f7c66f2bbedd181ee38e85bbb234ab53420ddc92": "mnist-test-images.npz",
+    "f3e86f1701ef5cefe918862f48846cef901c824db1d7e15532a4b60b007ae4ab": "cifar10-test-images.npz",
+}
 
 
 def packaged_models() -> list[str]:
@@ -42,12 +47,12 @@ def find_model(model: str, fold: Callable[[Path], Network]) -> Network:
     return fold(path) if _is_checkpoint(path) else load_network(path)
 
 
-def packaged_test_images(dataset: object) -> Split | None:
-    """Returns the packaged test images of the data set of that name, or None where the package has none of it."""
-    entry = _MODELS.joinpath(f"{dataset}-test-images.npz")
-    if dataset not in DATASETS or not entry.is_file():
+def packaged_test_images(network: Network) -> Split | None:
+    """Returns the packaged test images of the data set that a network was trained on, or None where the package has none of it."""
+    data = trained_on(network)
+    if data is None or data.sha256 not in _TEST_IMAGES:
         return None
-    with as_file(entry) as path, np.load(path, allow_pickle=False) as file:
+    with as_file(_MODELS.joinpath(_TEST_IMAGES[data.sha256])) as path, np.load(path, allow_pickle=False) as file:
         return Split(file["images"], file["labels"])
 
 

@@ -51,7 +51,7 @@ def _stripes(images: int, seed: int) -> Split:
     return Split(pixels, labels)
 
 
-DATASET: Final = Dataset("stripes", 3, _stripes(230, 1), _stripes(50, 2))
+DATASET: Final = Dataset("stripes", tuple("012"), _stripes(230, 1), _stripes(50, 2))
 
 
 def _main(folder: Path, death: str, names: list[str]) -> None:

@@ -66,7 +66,7 @@ def _colour_dataset(name: str, images: int = 130) -> Dataset:
     """Returns random images in the place of a data set."""
     rng = np.random.default_rng(2)
     split = Split(rng.integers(0, 256, (images, 32, 32, 3), np.uint8), rng.integers(0, 10, images, np.uint8))
-    return Dataset(name, 10, split, Split(split.images[:7], split.labels[:7]))
+    return Dataset(name, tuple("0123456789"), split, Split(split.images[:7], split.labels[:7]))
 
 
 def _invoke(*arguments: object) -> str:

@@ -256,7 +256,7 @@ def test_accuracy_of_a_checkpoint_that_is_not_folded(preprocessing: str, tmp_pat
     """Of the test images, preprocessed with what the images that train gave, and with the weights that the recipe tests."""
     recipe = replace(RELU, preprocessing=preprocessing, test_weights="real")  # type: ignore[arg-type]
     model = trained(recipe, SHAPE, 1)
-    dataset = Dataset("noise", 5, noise(100, SHAPE, 2), noise(300, SHAPE, 3))
+    dataset = Dataset("noise", tuple("01234"), noise(100, SHAPE, 2), noise(300, SHAPE, 3))
     _, _, test = divided_images(dataset, recipe, torch.device("cpu"))
     with torch.no_grad():
         decisions = model(test.pixels.permute(0, 3, 1, 2).float()).argmax(1)

@@ -20,7 +20,7 @@ CONV = Recipe("conv", "noise", "6C3-MP2-9C2-5", epochs=3, batch=25, padding=1, i
 def noise(shape: tuple[int, int, int], images: int = 130) -> Dataset:
     rng = np.random.default_rng(1)
     split = Split(rng.integers(0, 256, (images, *shape), np.uint8), rng.integers(0, 4, images, np.uint8))
-    return Dataset("noise", 4, split, Split(split.images[:3], split.labels[:3]))
+    return Dataset("noise", tuple("0123"), split, Split(split.images[:3], split.labels[:3]))
 
 
 def made(recipe: Recipe, shape: tuple[int, int, int]) -> Forecast:

@@ -24,7 +24,7 @@ def numbered(labels: list[int]) -> Split:
 
 
 LABELS = [0, 1, 2, 0, 0, 1, 2, 1, 0, 2, 1, 0, 0, 1]
-DATASET = Dataset("numbered", 3, numbered(LABELS), numbered([2, 1]))
+DATASET = Dataset("numbered", tuple("012"), numbered(LABELS), numbered([2, 1]))
 
 
 def numbers(images: Images) -> list[int]:
@@ -71,7 +71,7 @@ def test_whitening_is_taken_from_the_images_that_train() -> None:
     split = Split(rng.integers(0, 256, (40, 3, 3, 1), np.uint8), rng.integers(0, 3, 40, np.uint8))
     test = Split(rng.integers(0, 256, (7, 3, 3, 1), np.uint8), rng.integers(0, 3, 7, np.uint8))
     recipe = replace(RECIPE, validation=10, preprocessing="gcn_zca")
-    parts = divided_images(Dataset("noise", 3, split, test), recipe, CPU)
+    parts = divided_images(Dataset("noise", tuple("012"), split, test), recipe, CPU)
     preprocess = fit_preprocessing("gcn_zca", torch.from_numpy(split.images[:30]))
     for part, pixels in zip(parts, (split.images[:30], split.images[30:], test.images), strict=True):
         assert part.pixels.dtype == torch.float32

@@ -38,7 +38,9 @@ def test_a_reduced_recipe_learns_and_its_export_decides_as_the_trained_network(t
     topology = "16C3-16C3-MP2-32C3-32C3-MP2-64C3-64C3-64-64"
     recipe = replace(RECIPES["svhn"], topology=topology, epochs=4, batch=25, learning_rate=1e-2)
     reports: list[EpochReport] = []
-    best = train(recipe, Dataset("svhn", 10, split, split), tmp_path, on_epoch=lambda report, _: reports.append(report))
+    best = train(
+        recipe, Dataset("svhn", tuple("0123456789"), split, split), tmp_path, on_epoch=lambda report, _: reports.append(report)
+    )
     losses = [report.loss for report in reports]
     assert losses == sorted(losses, reverse=True)
     assert losses[-1] < losses[0] / 2, losses

@@ -81,7 +81,7 @@ def colours(images: int, seed: int) -> Split:
     return Split(pixels, labels)
 
 
-COLOURS = Dataset("colours", 4, colours(430, 1), colours(200, 2))
+COLOURS = Dataset("colours", tuple("0123"), colours(430, 1), colours(200, 2))
 
 
 def run(folder: Path, recipe: Recipe = RECIPE, **hooks: Callable[..., None]) -> list[EpochReport]:
@@ -185,7 +185,7 @@ def test_the_last_images_are_held_out(tmp_path: Path) -> None:
         images = COLOURS.train.images.copy()
         if change is not None:
             images[change] = 255
-        dataset = Dataset("colours", 4, Split(images, COLOURS.train.labels), COLOURS.test)
+        dataset = Dataset("colours", tuple("0123"), Split(images, COLOURS.train.labels), COLOURS.test)
         train(replace(CONV, epochs=1), dataset, tmp_path / str(index))
         outcomes.append(content(tmp_path / str(index) / BEST)[1])
     assert outcomes[0] == outcomes[1] != outcomes[2]
@@ -307,7 +307,7 @@ def test_other_settings_do_not_resume(change: dict[str, Any], tmp_path: Path) ->
 
 def test_other_images_do_not_resume(tmp_path: Path) -> None:
     run(tmp_path, replace(RECIPE, epochs=1))
-    wider = Dataset("stripes", 4, DATASET.train, DATASET.test)
+    wider = Dataset("stripes", tuple("0123"), DATASET.train, DATASET.test)
     with pytest.raises(ArtefactError, match=r"last\.safetensors .*"):
         train(replace(RECIPE, epochs=1), wider, tmp_path)
 

@@ -21,6 +21,7 @@ from bnn_hw.network import MaxPool, Network
 from bnn_hw.packaged import find_model
 from bnn_hw.plan import load_plan
 from bnn_hw.planner import find_plan, limits
+from bnn_hw.provenance import trained_on
 from bnn_hw.registers import ADDRESS_BITS
 from bnn_hw.stage import Stage
 from bnn_hw.system import block_design
@@ -182,10 +183,10 @@ def _test_images(images: str, data: Path | None) -> Callable[[Network], np.ndarr
         return None
 
     def load(network: Network) -> np.ndarray:
-        name = network.provenance.get("dataset")
-        if not isinstance(name, str):
+        trained = trained_on(network)
+        if trained is None:
             raise ArtefactError(f"{network.name} does not say which data set it is for; verify it with --images vectors")
-        test = load_dataset(name, data, cache_folder()).test.images
+        test = load_dataset(trained.name, data, cache_folder()).test.images
         return test if images == "all" else test[: int(images)]
 
     return load

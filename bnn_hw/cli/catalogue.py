@@ -109,7 +109,7 @@ def infer(model: str, images: Path | None, as_json: bool) -> None:
 
 def _images(network: Network, path: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
     if path is None:
-        packaged = packaged_test_images(network.provenance.get("dataset"))
+        packaged = packaged_test_images(network)
         if packaged is None:
             raise ArtefactError(f"no test images are packaged for {network.name}; name a file with --images")
         return packaged.images, packaged.labels

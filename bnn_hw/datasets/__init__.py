@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from bnn_hw.datasets.cifar10 import CIFAR10_MIRRORS, download_cifar10, load_cifar10
-from bnn_hw.datasets.dataset import Dataset, Split
+from bnn_hw.datasets.dataset import DataIdentity, Dataset, Split
 from bnn_hw.datasets.idx import read_idx
 from bnn_hw.datasets.mnist import MNIST_MIRRORS, download_mnist, load_mnist
 from bnn_hw.datasets.own import is_own_dataset, load_own_dataset
@@ -18,6 +18,7 @@ __all__ = [
     "DATASETS",
     "MNIST_MIRRORS",
     "SVHN_MIRRORS",
+    "DataIdentity",
     "Dataset",
     "Split",
     "download_cifar10",

@@ -18,6 +18,7 @@ from bnn_hw.errors import ArtefactError
 
 __all__ = ["CIFAR10_MIRRORS", "download_cifar10", "load_cifar10"]
 
+_CLASS_NAMES: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # batches.meta.txt
 CIFAR10_MIRRORS: Final = ("https://www.cs.toronto.edu/~kriz/",)
 
 _ARCHIVE: Final = "cifar-10-binary.tar.gz"
@@ -50,7 +51,7 @@ def load_cifar10(folder: Path) -> Dataset:
             path = find_file(folder, "cifar10", (name, _ARCHIVE), (_UNPACKED, f"cifar10/{_UNPACKED}"))
             batches |= _read_archive(path) if path.name == _ARCHIVE else {name: _read_batch(path)}
     *train, test = (batches[name] for name in _SHA256)
-    return Dataset(name="cifar10", classes=10, train=_split(train), test=_split([test]))
+    return Dataset(name="cifar10", class_names=_CLASS_NAMES, train=_split(train), test=_split([test]))
 
 
 def download_cifar10(folder: Path, mirrors: Sequence[str] = CIFAR10_MIRRORS) -> None:

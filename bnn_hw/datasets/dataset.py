@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set is once it is loaded."""
+"""What every data set is once it is loaded, and what identifies it."""
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-__all__ = ["Dataset", "Split"]
+from bnn_hw.datasets.pixels import PixelStatistics
+
+__all__ = ["DataIdentity", "Dataset", "Split"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,11 +26,62 @@ class Split:
     labels: np.ndarray
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """A data set with the publisher's own division into training and test images."""
+@dataclass(frozen=True)
+class DataIdentity:
+    """Which data a network was trained on: checkpoints and the provenance of networks keep it.
+
+    Two data sets are the same where `sha256` is, whatever their names are.
+    """
 
     name: str
-    classes: int
+    sha256: str  # of `Dataset.sha256`
+    class_names: tuple[str, ...]  # in the order of the labels
+    pixels: PixelStatistics  # of the training images
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the identity as JSON values."""
+        return asdict(self) | {"class_names": list(self.class_names)}
+
+    @classmethod
+    def from_json(cls, value: object) -> "DataIdentity":
+        """Returns the identity that `as_json` gave. Raises `ValueError` where `value` is none."""
+        match value:
+            case {"name": str(name), "sha256": str(sha256), "class_names": [*names], "pixels": Mapping() as pixels} if all(
+                isinstance(class_name, str) for class_name in names
+            ):
+                return cls(name, sha256, tuple(names), PixelStatistics.from_json(pixels))
+        raise ValueError("a data identity must have name, sha256, class_names and pixels")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set with the publisher's own division into training and test images.
+
+    `class_names`: in the order of the labels. `notes`: what its reader found that is likely to be a mistake, a sentence each.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
     train: Split
     test: Split
+    notes: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> int:
+        """The number of classes."""
+        return len(self.class_names)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of class names, shapes, images and labels, in hexadecimal digits; the name has no part in it."""
+        arrays = [array for split in (self.train, self.test) for array in (split.images, split.labels)]
+        shapes = [array.shape for array in arrays]
+        digest = hashlib.sha256(json.dumps([self.class_names, shapes]).encode())
+        for array in arrays:
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    @cached_property
+    def identity(self) -> DataIdentity:
+        """What checkpoints and networks keep of the data set."""
+        return DataIdentity(self.name, self.sha256, self.class_names, PixelStatistics.of(self.train.images))

@@ -10,8 +10,9 @@ from bnn_hw.datasets.dataset import Dataset, Split
 from bnn_hw.datasets.files import download_file, find_file
 from bnn_hw.datasets.idx import read_idx
 
-__all__ = ["MNIST_MIRRORS", "download_mnist", "load_mnist"]
+__all__ = ["DIGITS", "MNIST_MIRRORS", "download_mnist", "load_mnist"]
 
+DIGITS: Final = tuple("0123456789")
 MNIST_MIRRORS: Final = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -35,7 +36,7 @@ def load_mnist(folder: Path) -> Dataset:
     arrays = {name: read_idx(find_file(folder, "mnist", (name, name + ".gz")), sha256) for name, sha256 in _SHA256.items()}
     return Dataset(
         name="mnist",
-        classes=10,
+        class_names=DIGITS,
         train=Split(arrays["train-images-idx3-ubyte"][..., None], arrays["train-labels-idx1-ubyte"]),
         test=Split(arrays["t10k-images-idx3-ubyte"][..., None], arrays["t10k-labels-idx1-ubyte"]),
     )

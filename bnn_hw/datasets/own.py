@@ -47,7 +47,7 @@ def load_own_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     shapes = [split.images.shape[1:] for split in splits]
     if shapes[0] != shapes[1]:
         raise ArtefactError(f"{path}: test images must be {shapes[0]} as those that train, not {shapes[1]}")
-    return Dataset(path.stem, count, *splits)
+    return Dataset(path.stem, names or tuple(map(str, range(count))), splits[0], splits[1])
 
 
 def _check_count(path: Path, classes: int) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from bnn_hw.datasets.dataset import Dataset, Split
 from bnn_hw.datasets.files import download_file, find_file, read_file
+from bnn_hw.datasets.mnist import DIGITS
 from bnn_hw.tools import require
 
 __all__ = ["SVHN_MIRRORS", "download_svhn", "load_svhn"]
@@ -44,7 +45,7 @@ def load_svhn(folder: Path) -> Dataset:
     parts = [_read(path) for path in ((train, extra) if extra.is_file() else (train,))]
     return Dataset(
         name="svhn",
-        classes=10,
+        class_names=DIGITS,
         train=Split(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts])),
         test=_read(test),
     )

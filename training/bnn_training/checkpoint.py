@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
 from bnn_hw.layers import MAX_PADDING
 from bnn_hw.packaged import CHECKPOINT_FORMAT
@@ -21,7 +22,7 @@ from bnn_training.recipes import Recipe, recipe_network
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_network", "save_checkpoint"]
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 _MAX_COUNT: Final = 1 << 20
 _CHOICES: Final = {name: get_args(type_) for name, type_ in get_type_hints(Recipe).items() if get_origin(type_) is Literal}
 
@@ -36,7 +37,7 @@ class Checkpoint:
 
     recipe: Recipe
     input_shape: tuple[int, ...]
-    classes: int
+    data: DataIdentity
     epoch: int
     best_validation: float
     tensors: Mapping[str, torch.Tensor]
@@ -49,7 +50,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "version": _VERSION,
         "recipe": asdict(checkpoint.recipe),
         "input_shape": checkpoint.input_shape,
-        "classes": checkpoint.classes,
+        "data": checkpoint.data.as_json(),
         "epoch": checkpoint.epoch,
         "best_validation": checkpoint.best_validation,
     }
@@ -86,7 +87,7 @@ def _read(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -
     checkpoint = Checkpoint(
         recipe,
         tuple(description["input_shape"]),
-        description["classes"],
+        DataIdentity.from_json(description["data"]),
         description["epoch"],
         description["best_validation"],
         tensors,
@@ -105,7 +106,7 @@ def _check_fields(checkpoint: Checkpoint) -> None:
                 raise ValueError(f"{name} is not of its type, or out of range: {getattr(owner, name)!r}")
 
     check(checkpoint, ("input_shape",), lambda shape: len(shape) in (1, 3) and all(map(_is_count, shape)))
-    check(checkpoint, ("classes", "epoch"), _is_count)
+    check(checkpoint, ("epoch",), _is_count)
     check(recipe, ("epochs", "batch"), _is_count)
     check(recipe, ("validation", "seed", "halve_every"), lambda value: type(value) is int and value >= 0)
     check(recipe, ("padding",), lambda value: type(value) is int and 0 <= value <= MAX_PADDING)
@@ -133,7 +134,7 @@ def _is_count(value: object) -> bool:
 def load_network(checkpoint: Checkpoint) -> BinaryNetwork:
     """Returns the trained network in eval mode. Raises `ArtefactError` when the tensors are not those of its recipe."""
     with torch.device("meta"):  # nothing is allocated before the tensors have proved to be of the recipe's shapes
-        network = recipe_network(checkpoint.recipe, checkpoint.input_shape, checkpoint.classes)
+        network = recipe_network(checkpoint.recipe, checkpoint.input_shape, len(checkpoint.data.class_names))
     prefix = "model."
     state = {name[len(prefix) :]: tensor for name, tensor in checkpoint.tensors.items() if name.startswith(prefix)}
     try:

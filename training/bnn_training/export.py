@@ -14,6 +14,7 @@ from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_relu, fold_scores
 from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Sums
+from bnn_hw.provenance import DATA
 from bnn_training.checkpoint import load_checkpoint, load_network
 from bnn_training.images import divided_images
 from bnn_training.inputs import to_tensor
@@ -109,7 +110,7 @@ def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, A
     trained = load_network(checkpoint)
     trained.set_test_weights("binary")
     provenance = {
-        "dataset": recipe.dataset,
+        DATA: checkpoint.data.as_json(),
         "recipe": asdict(recipe),
         "epoch": checkpoint.epoch,
         "torch": torch.__version__.split("+")[0],

@@ -60,7 +60,7 @@ def _of_a_batch(recipe: Recipe, training: Training) -> tuple[int, int]:
         return tensor
 
     with torch.device("meta"):
-        network = recipe_network(recipe, training.shape, training.classes)
+        network = recipe_network(recipe, training.shape, len(training.data.class_names))
         rows, columns, channels = training.shape
         images = torch.empty(recipe.batch // processes(), channels, rows, columns)
         with FlopCounterMode(display=False) as counter, saved_tensors_hooks(keep, lambda tensor: tensor):

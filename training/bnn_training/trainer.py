@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bnn_hw.datasets import Dataset
+from bnn_hw.datasets import DataIdentity, Dataset
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Input
 from bnn_training.augment import random_affine
@@ -60,7 +60,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     fit: Images
     validation: Images
-    classes: int
+    data: DataIdentity
 
 
 def train(
@@ -144,7 +144,7 @@ def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, compiled:
         forward = torch.compile(forward)  # type: ignore[assignment]
     input_ = recipe_input(recipe, shape) if recipe.preprocessing == "pixels" else None
     optimizer = make_optimizer(recipe.optimizer, network)
-    return Training(recipe, shape, input_, network, forward, optimizer, fit, validation, dataset.classes)
+    return Training(recipe, shape, input_, network, forward, optimizer, fit, validation, dataset.identity)
 
 
 def _seed(*numbers: int) -> int:
@@ -212,7 +212,7 @@ def run_step(
 
 def _save(training: Training, epoch: int, best: float, folder: Path, is_best: bool) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in training.network.state_dict().items()}
-    checkpoint = Checkpoint(training.recipe, training.shape, training.classes, epoch, best, tensors)
+    checkpoint = Checkpoint(training.recipe, training.shape, training.data, epoch, best, tensors)
     if is_best:
         save_checkpoint(checkpoint, folder / BEST)
     state = {
@@ -244,8 +244,8 @@ def _resume(training: Training, path: Path) -> tuple[int, float]:
     if not path.exists():
         return 0, 0.0
     checkpoint = load_checkpoint(path)
-    here = (training.recipe, training.shape, training.classes)
-    if (checkpoint.recipe, checkpoint.input_shape, checkpoint.classes) != here:
+    here = (training.recipe, training.shape, training.data)
+    if (checkpoint.recipe, checkpoint.input_shape, checkpoint.data) != here:
         raise ArtefactError(f"{path} belongs to other settings ({checkpoint.recipe}); remove the folder or give another --out")
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     if shapes != _state_shapes(training):
