@@ -26,7 +26,7 @@ def main() -> None:
         with pytest.raises(ToolError, match=f"^no GPU {index}: this machine has 1$"):
             bnn_gpu.open_device(index)
     network = packaged_network("mnist-tiny")
-    packaged = packaged_test_images("mnist")
+    packaged = packaged_test_images(packaged_network("mnist"))
     assert packaged is not None
     for count in (1, 9):  # by rows, by tiles
         images = packaged.images[:count]

@@ -64,7 +64,7 @@ def test_convolutions_with_all_paddings(target: str) -> None:
 def test_packaged_networks(target: str) -> None:
     for name, count in (("mnist-tiny", 9), ("cifar10", 1)):
         network = packaged_network(name)
-        images = packaged_test_images(network.provenance["dataset"])
+        images = packaged_test_images(network)
         assert images is not None
         check(network, images.images[:count], target)
 

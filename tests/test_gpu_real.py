@@ -44,7 +44,7 @@ def check(device: Device, network: Network, images: np.ndarray) -> None:
 def test_packaged_networks(device: Device) -> None:
     for name in packaged_models():
         network = packaged_network(name)
-        images = packaged_test_images(network.provenance["dataset"])
+        images = packaged_test_images(network)
         assert images is not None
         for count in (1, 8, len(images.images)):
             check(device, network, images.images[:count])
@@ -94,7 +94,7 @@ def test_torch_tensors_and_streams(device: Device) -> None:
     if not torch.cuda.is_available():
         pytest.skip("torch sees no GPU")
     network = packaged_network("mnist-small")
-    images = packaged_test_images("mnist")
+    images = packaged_test_images(packaged_network("mnist"))
     assert images is not None
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):

@@ -47,7 +47,7 @@ def _open(build: Path, device: Any, **options: Any) -> Accelerator:
 
 def test_packaged_images(tiny: Path) -> None:
     """Through Overlay, allocate, DMA and driver, all packaged images have golden's scores, as the vectors say too."""
-    network, test = packaged_network("mnist-tiny"), packaged_test_images("mnist")
+    network, test = packaged_network("mnist-tiny"), packaged_test_images(packaged_network("mnist"))
     assert test is not None
     expected = golden.scores(network, test.images)
     with serving(tiny, address := free_address()), Accelerator(tiny, address=address, timeout_s=60, chunk_images=100) as board:

@@ -22,11 +22,10 @@ _LEAST_IMAGES = 100
 
 def _images(name: str) -> np.ndarray:
     """Returns the data set's images where they are, else the packaged ones, shifted and mirrored until they are enough."""
-    dataset = packaged_network(name).provenance["dataset"]
     if "BNN_HW_DATA" in os.environ:
         folder = Path(os.environ["BNN_HW_DATA"])
-        return load_dataset(dataset, folder, folder).test.images[:_LEAST_IMAGES]
-    test = packaged_test_images(dataset)
+        return load_dataset(name, folder, folder).test.images[:_LEAST_IMAGES]
+    test = packaged_test_images(packaged_network(name))
     assert test is not None
     copies = [np.roll(test.images, shift, axis=1 + shift % 2) for shift in range(-(-_LEAST_IMAGES // len(test.images)))]
     return np.concatenate([images[:, :, ::-1] if number % 3 == 2 else images for number, images in enumerate(copies)])

@@ -98,7 +98,7 @@ def test_reads_and_writes(simulator: str, tmp_path: Path) -> None:
 
 
 def _check(
-    name: str, model: _Model, inputs: dict[str, list[int]], rows: list[int], recorded: dict[str, list[int]], latency: int
+    name: str, model: _Model, inputs: dict[str, list[int]], rows: list[int], recorded: dict[str, list[int | None]], latency: int
 ) -> None:
     bank, check, address = inputs["bank"], inputs["check"], inputs["address"]
     read_back = 0

@@ -38,12 +38,16 @@ _CASES = {
     "int8": _Case(Input((16,), "int8"), (9, 7, 2), ((9, 16), (7, 9), (2, 7))),
     # scores of the pixels themselves
     "scores_only": _Case(Input((11,), "uint8"), (3,), ((2, 4),)),
-    # 36 bytes are 5 words with a rest; the line buffers hold rows of several images
+    # 36 bytes are 5 words with a rest; the line buffers hold rows of several images, and words past an image that nobody wrote
     "windows": _Case(
         Input((4, 3, 3), "uint8"),
         (4,),
-        ((3, 6), (2, 5)),
-        (WindowShape((2, 2), (1, 1), 5, (0, 1, 1, 0), 1), WindowShape((2, 2), (2, 1))),
+        ((3, 6), (2, 5), (2, 4)),
+        (
+            WindowShape((2, 2), (1, 1), 5, (0, 1, 1, 0), 1),
+            WindowShape((2, 2), (2, 1)),
+            WindowShape((2, 2), (1, 1), 3, (1, 0, 0, 1), 0),
+        ),
     ),
 }
 

@@ -78,8 +78,9 @@ class UartShell(Component):
     """
 
     def __init__(self, network: Network, plan: Plan, *, clock_hz: int, baud: int) -> None:
+        identity, divisor = Identity.of(network), baud_divisor(clock_hz, baud)  # which may raise, so before any component is made
+        self._frames = UartFrames(identity, divisor, silence_bits(baud))
         self._accelerator = Accelerator(network, plan)
-        self._frames = UartFrames(Identity.of(network), baud_divisor(clock_hz, baud), silence_bits(baud))
         super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1)})
 
     @property
