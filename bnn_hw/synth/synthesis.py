@@ -17,10 +17,11 @@ from bnn_hw.network import Network
 from bnn_hw.network_file import load_network
 from bnn_hw.plan import RESULT, SHELL
 from bnn_hw.synth.cells import Usage, cell_usage, usage_sum
-from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules, layer_of
+from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules
 from bnn_hw.synth.levels import LongestPath, longest_paths
 from bnn_hw.synth.route import Route, check_timing, place_and_route, require_route_tools
 from bnn_hw.synth.yosys import count_cells, read_netlist, write_netlist
+from bnn_hw.verilog_names import layer_of
 
 __all__ = ["LayerReport", "Synthesis", "check_synthesis", "description", "synthesize"]
 
@@ -137,17 +138,17 @@ def _report(build: Path, network: Network, board: Board, top: str, modules: Mapp
     estimates = plan.get("estimates", {})
     longest: dict[str, LongestPath] = {}
     if not board.family.has_open_tools:
-        longest = longest_paths(read_netlist(build / "synth"), top, lambda name: _group(name, names))
+        longest = longest_paths(read_netlist(build / "synth"), top, _group)
     counted = {**cells.layers, RESULT: cells.result, SHELL: cells.shell}
     layers = tuple(LayerReport(name, usage_sum(counts), estimates.get(name), longest.get(name)) for name, counts in counted.items())
     other = {kind: count for kind, count in cells.total.items() if cell_usage(kind) is None}
     return Synthesis(build / "synth", board, layers, other)
 
 
-def _group(name: str, layers: list[str]) -> str:
+def _group(name: str) -> str:
     """Returns to which layer, or what else, a cell of the flat netlist belongs."""
     part = re.search(r"\.accelerator\.([^.$\\]+)", name)
-    return (layer_of(part[1], layers) or RESULT) if part else SHELL
+    return (layer_of(part[1]) or RESULT) if part else SHELL
 
 
 def description(synthesis: Synthesis) -> dict[str, Any]:
