@@ -31,6 +31,8 @@ targets:
     flow: lint
     flow_options:
       tool: verilator
+      # An operand is extended as the language says, and an output has its value before the case that may change it.
+      verilator_options: [-Wno-WIDTH, -Wno-CASEINCOMPLETE]
 """
 _SYNTHESIS: Final = """\
   synth:
