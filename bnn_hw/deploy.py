@@ -46,11 +46,12 @@ class Deployment:
     files: Mapping[str, str]
 
 
-def deploy(build: Path, *, simulated: bool = False) -> Deployment:
+def deploy(build: Path, *, simulated: bool = False, replace: bool = False) -> Deployment:
     """Makes the build's folder `deploy`, in place of one that is there. The same build gives the same bytes.
 
     What Vivado made on another machine is collected first, where the build has no real bitstream yet. Raises `ArtefactError`
-    where it has none, or another build's, or, unless `simulated`, that of a simulated board, and as `collect_bitstream` does.
+    where it has none, or another build's, or, unless `simulated`, that of a simulated board, and as `collect_bitstream` does;
+    and, unless `replace`, where something in the folder was added or changed, such as the notebook.
     """
     manifest = read_manifest(build)
     block_design(find_board(manifest.board), manifest.ports["s_axi"]["address_bits"])  # refuses a board without a processor
@@ -58,11 +59,25 @@ def deploy(build: Path, *, simulated: bool = False) -> Deployment:
     name = build.resolve().name
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ArtefactError(f"the build's folder must be named with letters, digits, '.', '_' and '-', not {name!r}; rename it")
+    if not replace:
+        _check_unchanged(build / DEPLOY_FOLDER)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=build.resolve().parent) as temporary:
         partial = Path(temporary) / DEPLOY_FOLDER
         files = _fill(partial, build, manifest, name)
         replace_folder(build / DEPLOY_FOLDER, partial)
     return Deployment(build / DEPLOY_FOLDER, name, overlay, files)
+
+
+def _check_unchanged(folder: Path) -> None:
+    """Raises `ArtefactError` where a deployment holds a file that is not as it was made."""
+    listed = (folder / _DIGESTS).read_text().splitlines() if (folder / _DIGESTS).exists() else []
+    made = {file: digest for digest, _, file in (line.partition("  ") for line in listed)}
+    changed = [file for file, digest in folder_digests(folder, [_DIGESTS]).items() if made.get(file) != digest]
+    if changed:
+        raise ArtefactError(
+            f"{folder / changed[0]} was added or changed since ({len(changed)} files), and would be lost; move what you need, "
+            "or give --replace"
+        )
 
 
 def _fill(folder: Path, build: Path, manifest: Manifest, name: str) -> dict[str, str]:

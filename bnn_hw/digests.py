@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SHA-256 of files, by which what was made is known again."""
+"""SHA-256, by which what was made is known again."""
 
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
-__all__ = ["file_digest", "folder_digests"]
+__all__ = ["NAME_DIGITS", "file_digest", "folder_digests"]
+
+NAME_DIGITS: Final = 8  # of a digest that is part of a name
 
 
 def file_digest(path: Path) -> str:

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Final
 
 from bnn_hw.boards import Board
+from bnn_hw.system import accelerator_vlnv
 
 __all__ = ["write_core"]
 
 _CORE: Final = """\
 CAPI=2:
 # SPDX-License-Identifier: Apache-2.0
-name: bnn_hw:ip:{top}:1.0
+name: {vlnv}
 description: {description}
 
 filesets:
@@ -30,6 +31,8 @@ targets:
     flow: lint
     flow_options:
       tool: verilator
+      # An operand is extended as the language says, and an output has its value before the case that may change it.
+      verilator_options: [-Wno-WIDTH, -Wno-CASEINCOMPLETE]
 """
 _SYNTHESIS: Final = """\
   synth:
@@ -46,7 +49,7 @@ def write_core(verilog: Path, description: str, board: Board) -> None:
 
     A core for one of AMD's FPGAs has a target for Vivado. The others go through `bnn_hw synth`.
     """
-    text = _CORE.format(top=verilog.stem, description=description)
+    text = _CORE.format(vlnv=accelerator_vlnv(verilog.stem), top=verilog.stem, description=description)
     if not board.family.has_open_tools:
         text += _SYNTHESIS.format(part=board.part)
     verilog.with_suffix(".core").write_text(text)

@@ -11,12 +11,23 @@ from typing import Any, Final
 from bnn_hw.digests import file_digest, folder_digests
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["MANIFEST", "Manifest", "is_build", "manifest_digest", "read_manifest", "seal"]
+__all__ = [
+    "LATER_FOLDERS",
+    "MANIFEST",
+    "SIMULATED_FOLDER",
+    "Manifest",
+    "is_build",
+    "manifest_digest",
+    "read_manifest",
+    "seal",
+]
 
 MANIFEST: Final = "manifest.json"
 _FORMAT: Final = "bnn_hw.build"
-_VERSION: Final = 2
-_NOT_IN_FILES: Final = (MANIFEST, "synth", "vivado", "bitstream", "deploy", "simulated")  # folders of later commands
+_VERSION: Final = 3
+SIMULATED_FOLDER: Final = "simulated"  # what the Verilog was compiled to
+LATER_FOLDERS: Final = ("vivado", "bitstream", "deploy", "synth", "synth.partial", SIMULATED_FOLDER)  # of later commands
+_NOT_IN_FILES: Final = (MANIFEST, *LATER_FOLDERS)
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,7 @@ class Manifest:
     """
 
     name: str
-    top: str  # the Verilog module
+    top: str  # the Verilog module, with which the names of all others begin
     board: str
     part: str
     clock_mhz: int

@@ -51,7 +51,12 @@ def network_digest(network: Network) -> str:
 
 
 def save_network(network: Network, path: Path) -> None:
-    """Writes the network's file to `path`, in place of what was there only once it is whole."""
+    """Writes the network's file to `path`, in place of a network file there only once it is whole.
+
+    Raises `ArtefactError` where `path` is something else, as the checkpoint that took hours to train.
+    """
+    if path.exists() and not _is_network_file(path):
+        raise ArtefactError(f"{path} exists and is no network file, so it is left alone; give another name or remove it yourself")
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(network_bytes(network))
     partial.replace(path)
@@ -73,6 +78,16 @@ def load_network(path: Path) -> Network:
         return _read(metadata, tensors)
     except ArtefactError as error:
         raise ArtefactError(f"{path}: {error}") from error
+
+
+def _is_network_file(path: Path) -> bool:
+    from safetensors import SafetensorError, safe_open  # late, as in network_bytes
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return NETWORK_FORMAT in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False
 
 
 def _serialize(network: Network) -> tuple[str, dict[str, np.ndarray]]:

@@ -11,10 +11,10 @@ import numpy as np
 from bnn_hw.datasets import Split
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network
-from bnn_hw.network_file import load_network
+from bnn_hw.network_file import load_network, network_digest
 from bnn_hw.provenance import trained_on
 
-__all__ = ["CHECKPOINT_FORMAT", "find_model", "packaged_models", "packaged_network", "packaged_test_images"]
+__all__ = ["CHECKPOINT_FORMAT", "find_model", "is_packaged", "packaged_models", "packaged_network", "packaged_test_images"]
 
 CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"  # the metadata key of checkpoints, as training writes them
 _MODELS: Final = files("bnn_hw.models")
@@ -37,6 +37,11 @@ def packaged_network(name: str) -> Network:
         raise ArtefactError(f"model must be a network file, a checkpoint or one of {', '.join(packaged_models())}, not {name!r}")
     with as_file(_MODELS.joinpath(name + _SUFFIX)) as path:
         return load_network(path)
+
+
+def is_packaged(network: Network) -> bool:
+    """Returns whether this is the packaged network of its name, and not another one that is called so."""
+    return network.name in packaged_models() and network_digest(network) == network_digest(packaged_network(network.name))
 
 
 def find_model(model: str, fold: Callable[[Path], Network]) -> Network:

@@ -16,21 +16,20 @@ from bnn_hw.errors import ArtefactError
 
 __all__ = [
     "ACCELERATOR",
-    "ACCELERATOR_VLNV",
     "DMA",
     "DMA_LENGTH_BITS",
     "DMA_VLNV",
     "INTERRUPTS",
     "Segment",
     "System",
+    "accelerator_vlnv",
     "block_design",
 ]
 
 ACCELERATOR: Final = "accelerator"  # instances in the block design
 DMA: Final = "dma"
 INTERRUPTS: Final = "interrupts"  # the controller of the DMA's interrupts
-ACCELERATOR_VLNV: Final = "bnn_hw:ip:accelerator:1.0"  # vendor:library:name:version
-DMA_VLNV: Final = "xilinx.com:ip:axi_dma:7.1"
+DMA_VLNV: Final = "xilinx.com:ip:axi_dma:7.1"  # vendor:library:name:version
 DMA_LENGTH_BITS: Final = 26  # of the DMA's length register: the most that it has (AMD PG021)
 
 _LEAST_RANGE: Final = 1 << 16  # of addresses that Vivado gives a slave here
@@ -56,6 +55,11 @@ class System:
     dma: Segment
     memory: Segment
     interrupts: Segment
+
+
+def accelerator_vlnv(top: str) -> str:
+    """Returns what Vivado, FuseSoC and PYNQ call the accelerator of a build as an IP: each build's is one of its own."""
+    return f"bnn_hw:ip:{top}:1.0"
 
 
 def block_design(board: Board, address_bits: int) -> System:

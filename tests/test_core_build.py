@@ -41,7 +41,7 @@ def test_build_is_sealed_and_verifies_again(tmp_path: Path) -> None:
     assert manifest.verified_images == 64
     written = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert written == {*manifest.files, MANIFEST}
-    rtl = {"rtl/random.v", "rtl/random.core"}
+    rtl = {f"rtl/{manifest.top}.v", f"rtl/{manifest.top}.core"}
     assert {"network.safetensors", "vectors.npz", "plan.json", "report/summary.json", *rtl} == set(manifest.files)
     assert verify_build(folder, seed=3).images == 64
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["random"]
@@ -60,8 +60,9 @@ def test_build_says_what_it_is_planned_for(tmp_path: Path) -> None:
     assert (summary["board"]["name"], summary["board"]["family"]["block_ram"]) == ("icebreaker", "SB_RAM40_4K")
     total = find_plan(network, board).resources(network)
     assert summary["estimate"] == vars(total)
-    assert {"rtl/random.v", "rtl/random_uart.v"} < set(read_manifest(folder).files)
-    for name in ("random", "random_uart"):
+    top = read_manifest(folder).top
+    assert {f"rtl/{top}.v", f"rtl/{top}_uart.v"} < set(read_manifest(folder).files)
+    for name in (top, f"{top}_uart"):
         verilog = (folder / "rtl" / f"{name}.v").read_text()
         assert f"module {name}(" in verilog
         assert "LUT6" not in verilog
@@ -100,10 +101,10 @@ def test_unverified_build_says_so_and_needs_no_simulator(tmp_path: Path, monkeyp
 
 def test_build_replaces_a_build_whole(tmp_path: Path) -> None:
     folder = _build(tmp_path / "out", verify=False)
-    (folder / "stray").touch()
+    before = read_manifest(folder).top
     _build(folder, _network(seed=2), verify=False)
     assert read_manifest(folder).network_sha256 == network_digest(_network(seed=2))
-    assert not (folder / "stray").exists()
+    assert not (folder / "rtl" / f"{before}.v").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -134,8 +135,8 @@ def test_interrupted_build_leaves_what_was_there(tmp_path: Path, monkeypatch: py
     ("change", "message"),
     [
         (
-            lambda folder: (folder / "rtl" / "random.v").write_text("module random; endmodule"),
-            r"rtl/random\.v is not as the manifest has it",
+            lambda folder: next(folder.glob("rtl/*.v")).write_text("module random; endmodule"),
+            r"rtl/random_[0-9a-f]{8}\.v is not as the manifest has it",
         ),
         (lambda folder: (folder / "extra").touch(), r"extra is not as the manifest has it"),
         (lambda folder: (folder / "plan.json").unlink(), r"plan\.json is not as the manifest has it"),
@@ -153,7 +154,7 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     folder = _build(tmp_path / "out", verify=False)
     manifest = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 99}))
-    with pytest.raises(ArtefactError, match=r"^.*the manifest must be of version 2; build again"):
+    with pytest.raises(ArtefactError, match=r"^.*the manifest must be of version 3; build again"):
         read_manifest(folder)
 
 

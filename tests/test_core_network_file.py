@@ -269,7 +269,7 @@ def test_a_strangers_cnv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert 0.1 < found.mean() < 0.9
     assert np.array_equal(trace.scores, (x.numpy() @ np.where(weights, 1, -1).T).astype(int))
     shell = Shell(network, random_plan(network, 2, max_products=64))
-    assert "module \\cnv.core.accelerator.conv6 " in emit_verilog(shell, "cnv", shell.parts)
+    assert "module \\cnv.core.accelerator.layer_conv6 " in emit_verilog(shell, "cnv", shell.parts)
 
 
 def test_a_file_written_by_hand(tmp_path: Path) -> None:

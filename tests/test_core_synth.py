@@ -65,7 +65,7 @@ def test_amd_netlist_is_counted_by_layer(make_build: Callable[[str], Path]) -> N
     for field, value in report["total"].items():
         assert value == sum(layer["usage"][field] for layer in report["layers"])
     # The same cells in a flat netlist, counted without layers.
-    cells = _cells(build, "random")
+    cells = _cells(build, read_manifest(build).top)
     memory = 4 * (cells["RAM32M"] + cells["RAM64M"])
     assert report["total"] == {
         "luts": sum(count for kind, count in cells.items() if kind.startswith("LUT")) + cells["INV"] + memory,
@@ -81,15 +81,15 @@ def test_amd_netlist_is_counted_by_layer(make_build: Callable[[str], Path]) -> N
 
 
 @pytest.mark.parametrize(
-    ("board", "flip_flops", "placed", "bitstream"),
+    ("board", "flip_flops", "placed", "suffix"),
     [
-        ("ulx3s-85f", ("TRELLIS_FF",), "TRELLIS_FF", "random_uart.bit"),
-        ("icebreaker", (), "", "random_uart.bin"),
-        ("tangnano9k", ("DFF", "DFFE", "DFFS", "DFFSE", "DFFR", "DFFRE"), "DFF", "random_uart.fs"),
+        ("ulx3s-85f", ("TRELLIS_FF",), "TRELLIS_FF", "bit"),
+        ("icebreaker", (), "", "bin"),
+        ("tangnano9k", ("DFF", "DFFE", "DFFS", "DFFSE", "DFFR", "DFFRE"), "DFF", "fs"),
     ],
 )
 def test_open_families_are_routed_and_get_a_bitstream(
-    make_build: Callable[[str], Path], board: str, flip_flops: tuple[str, ...], placed: str, bitstream: str
+    make_build: Callable[[str], Path], board: str, flip_flops: tuple[str, ...], placed: str, suffix: str
 ) -> None:
     build = make_build(board)
     finished = _run("synth", str(build), "--seed", "3")
@@ -100,10 +100,11 @@ def test_open_families_are_routed_and_get_a_bitstream(
     assert report["total"]["luts"] > 0
     route = report["route"]
     assert route["fmax_mhz"] >= route["clock_mhz"] == BOARDS[board].clock_mhz
-    assert route["bitstream"] == bitstream
-    assert (build / "synth" / bitstream).stat().st_size > 50_000
+    top = f"{read_manifest(build).top}_uart"
+    assert route["bitstream"] == f"{top}.{suffix}"
+    assert (build / "synth" / route["bitstream"]).stat().st_size > 50_000
     if placed:
-        cells = _cells(build, "random_uart")
+        cells = _cells(build, top)
         assert route["used"][placed][0] == sum(cells[kind] for kind in flip_flops)
     read_manifest(build)
 
@@ -217,7 +218,8 @@ def test_a_clock_that_is_just_reached_is_enough(tmp_path: Path) -> None:
 
 
 def test_what_does_not_fit_is_not_routed(make_build: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    cells = {"random_uart": {"SB_LUT4": 6_000, "NEW": 2}}
+    build = make_build("icebreaker")
+    cells = {f"{read_manifest(build).top}_uart": {"SB_LUT4": 6_000, "NEW": 2}}
     monkeypatch.setattr(synthesis, "count_cells", lambda *arguments: cells)
-    found = synthesize(make_build("icebreaker"))
+    found = synthesize(build)
     assert (found.shortages, found.route, found.other_cells) == (["6,000 LUT of 5,280"], None, {"NEW": 2})

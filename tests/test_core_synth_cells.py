@@ -8,7 +8,7 @@ import pytest
 
 from bnn_hw.errors import ArtefactError
 from bnn_hw.synth.cells import Usage, cell_usage, usage_sum
-from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules, layer_of
+from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules
 from bnn_hw.synth.yosys import short_initial_blocks
 
 
@@ -89,7 +89,7 @@ module \\top.core.accelerator._argmax (clk);
 endmodule
 module \\top.core.accelerator._window_conv1 (clk);
 endmodule
-module \\top.core.accelerator.conv1 (clk);
+module \\top.core.accelerator.layer_conv1 (clk);
   _dot_3 dot0 (
     .clk(clk)
   );
@@ -100,7 +100,7 @@ module \\top.core.accelerator.conv1 (clk);
     .clk(clk)
   );
 endmodule
-module \\top.core.accelerator.conv1.finish (clk);
+module \\top.core.accelerator.layer_conv1.finish (clk);
 endmodule
 `ifdef SYNTHESIS
 module _dot_3(clk);
@@ -130,7 +130,7 @@ def test_borders_are_kept_of_the_accelerators_parts_and_of_what_is_there_twice()
     assert kept_modules(_VERILOG, "top") == [
         "top.core.accelerator._argmax",
         "top.core.accelerator._window_conv1",
-        "top.core.accelerator.conv1",
+        "top.core.accelerator.layer_conv1",
         "_dot_3",
     ]
 
@@ -141,24 +141,18 @@ def test_verilog_without_an_accelerator_is_refused(verilog: str, top: str) -> No
         kept_modules(verilog, top)
 
 
-def test_parts_belong_to_the_layer_whose_name_they_end_with() -> None:
-    layers = ["conv1", "fc", "x_fc"]
-    parts = ["conv1", "_window_conv1", "_pixels_conv1", "_input0_fc", "_input1_x_fc", "_argmax_input", "_argmax"]
-    assert [layer_of(part, layers) for part in parts] == ["conv1", "conv1", "conv1", "fc", "x_fc", None, None]
-
-
 def test_cells_are_summed_over_the_instances_of_modules() -> None:
     modules = {
         "top": {
             "LUT2": 3,
-            "top.core.accelerator.fc1": 1,
+            "top.core.accelerator.layer_fc1": 1,
             "top.core.accelerator._input0_fc1": 1,
-            "top.core.accelerator.fc2": 1,
+            "top.core.accelerator.layer_fc2": 1,
             "top.core.accelerator._argmax": 1,
         },
-        "top.core.accelerator.fc1": {"LUT6": 10, "_dot": 3},
+        "top.core.accelerator.layer_fc1": {"LUT6": 10, "_dot": 3},
         "top.core.accelerator._input0_fc1": {"FDRE": 4, "LUT6": 1},
-        "top.core.accelerator.fc2": {"_dot": 1},
+        "top.core.accelerator.layer_fc2": {"_dot": 1},
         "top.core.accelerator._argmax": {"CARRY4": 2},
         "_dot": {"LUT6": 5, "_pair": 2},
         "_pair": {"LUT6_2": 7},

@@ -220,7 +220,7 @@ def test_flipped_weight_bit_is_found(small: tuple[Network, Plan, np.ndarray]) ->
 def test_greater_for_greater_or_equal_is_found(small: tuple[Network, Plan, np.ndarray]) -> None:
     network, plan, inputs = small
     verilog = _emit(network, plan)
-    start = verilog.index("module \\dut.core.accelerator.fc1.finish ")
+    start = verilog.index("module \\dut.core.accelerator.layer_fc1.finish ")
     end = verilog.index("endmodule", start)
     mutant = verilog[:start] + verilog[start:end].replace(" >= ", " > ") + verilog[end:]
     assert mutant != verilog
@@ -233,8 +233,8 @@ def test_weights_in_look_up_tables_and_in_block_ram(small: tuple[Network, Plan, 
     first, *rest = plan.layers
     moved = replace(plan, layers=(replace(first, lut_bits=50), *rest), levels=3)
     verilog = _emit(network, moved)
-    assert re.search(r"module _weights_fc1\b", verilog)
-    assert not re.search(r"module _weights_fc2\b", verilog)
+    assert re.search(r"module dut__weights_fc1\b", verilog)
+    assert not re.search(r"module dut__weights_fc2\b", verilog)
     assert _verify(network, moved, inputs, verilog, seed=1).images == 64
 
 
@@ -243,13 +243,13 @@ def test_a_wrong_table_is_found_before_the_simulation(small: tuple[Network, Plan
     network, plan, inputs = small
     plan = replace(plan, layers=(replace(plan.layers[0], lut_bits=100), *plan.layers[1:]))
     verilog = _emit(network, plan)
-    start = verilog.index("module _weights_fc1(")
+    start = verilog.index("module dut__weights_fc1(")
     init = re.compile(r"32'(?:d\d+|h[0-9a-f]+)|64'h[0-9a-f]{16}").search(verilog, start, verilog.index("`else", start))
     assert init is not None
     width, value = init[0].split("'")
     wrong = int(value[1:], 16 if value[0] == "h" else 10) ^ 1
     mutant = f"{verilog[: init.start()]}{width}'d{wrong}{verilog[init.end() :]}"
-    with pytest.raises(MismatchError, match=r"^module _weights_fc1: its primitives differ from its model "):
+    with pytest.raises(MismatchError, match=r"^module dut__weights_fc1: its primitives differ from its model "):
         _verify(network, plan, inputs, mutant)
 
 

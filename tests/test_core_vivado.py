@@ -19,7 +19,7 @@ from bnn_hw.network import Input
 from bnn_hw.network_file import save_network
 from bnn_hw.overlay import read_overlay
 from bnn_hw.planner import find_plan
-from bnn_hw.system import ACCELERATOR_VLNV, Segment, System, block_design
+from bnn_hw.system import Segment, System, accelerator_vlnv, block_design
 from bnn_hw.vivado import collect_bitstream, make_bitstream
 from bnn_hw.vivado.project import write_project
 from strategies import random_network
@@ -57,19 +57,20 @@ def test_block_design_of_each_board(board: Board, builds: dict[str, Path], tmp_p
     assert not overlay.simulated
     design, system = read_design(record), block_design(board, 8)
     assert design.projects == [("package", board.part), ("system", board.part)]
-    _check_wiring(design, board)
+    top = read_manifest(folder).top
+    _check_wiring(design, board, top)
     _check_addresses(design, system)
     _check_handoff(folder / "bitstream" / f"{overlay.name}.hwh", design, system)
     assert overlay.clock_mhz == pytest.approx(board.clock_mhz, rel=0.07)
     assert overlay.clock_mhz <= board.clock_mhz
 
 
-def _check_wiring(design: Design, board: Board) -> None:
+def _check_wiring(design: Design, board: Board, top: str) -> None:
     """Checks that all run on one clock and one reset, that each interface is connected once, and how the interrupts go."""
     assert board.processor is not None
     assert {name: vlnv.split(":")[2] for name, vlnv in design.cells.items()} == {
         "processor": board.processor.ip,
-        "accelerator": "accelerator",
+        "accelerator": top,
         "dma": "axi_dma",
         "registers": "smartconnect",
         "memory": "smartconnect",
@@ -77,7 +78,7 @@ def _check_wiring(design: Design, board: Board) -> None:
         "interrupts": "axi_intc",
         "concat": "xlconcat",
     }
-    assert design.cells["accelerator"] == ACCELERATOR_VLNV
+    assert design.cells["accelerator"] == accelerator_vlnv(top)
     assert design.cells["concat"] == "xilinx.com:ip:xlconcat:2.1"  # the newest of two
     zynq = board.processor.ip == "processing_system7"
     clock = "processor/FCLK_CLK0" if zynq else "processor/pl_clk0"
@@ -215,12 +216,13 @@ def test_what_comes_back_must_be_whole_and_of_this_build(built: Path, builds: di
     assert run_scripts(folder).returncode == 0
     with pytest.raises(ArtefactError, match=r"out is of another build than \S+/zc706; run Vivado on \S+/zc706/vivado$"):
         collect_bitstream(builds["zc706"], folder / "out")
+    top = read_manifest(built).top
     damages = {
         "power.rpt": ("", r"^\S+/power\.rpt has no row 'Total On-Chip Power \(W\)': it is no report of Vivado's"),
         "utilization.rpt": ("| Slice LUTs | 3 |", r"^\S+/utilization\.rpt has no row 'Slice Registers' or 'CLB Registers': "),
         "timing.rpt": ("| Design Timing Summary\n", r"^\S+/timing\.rpt has no section 'Design Timing Summary': "),
-        "random.hwh": (None, r"^\S+/out has no random\.hwh; copy the whole folder out"),
-        "random.bit": (None, r"^\S+/out has no random\.bit; "),
+        f"{top}.hwh": (None, rf"^\S+/out has no {top}\.hwh; copy the whole folder out"),
+        f"{top}.bit": (None, rf"^\S+/out has no {top}\.bit; "),
         "build.json": ("{", r"^\S+/build\.json cannot be read: .*; run Vivado again$"),
     }
     for name, (text, message) in damages.items():

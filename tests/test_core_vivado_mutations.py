@@ -54,7 +54,7 @@ _MUTATIONS = [
     ("block_design.tcl", "ddrx_rtl", "ddr_rtl", "DDR is a Slave of ddr, processor/DDR a Master of ddrx"),
     ("block_design.tcl", "validate_bd_design\n", "", "save_bd_design: the design has changed since it was validated"),
     ("block_design.tcl", "save_bd_design\n", "", r"get_files: no file is called system\.bd"),
-    ("block_design.tcl", "update_ip_catalog\n", "", "create_bd_cell: there is no IP bnn_hw:ip:accelerator:1.0"),
+    ("block_design.tcl", "update_ip_catalog\n", "", r"create_bd_cell: there is no IP bnn_hw:ip:random_[0-9a-f]{8}:1\.0"),
     ("implement.tcl", "launch_runs impl_1", "launch_runs synth_1", "launch_runs: impl_1 needs a saved block design"),
     ("implement.tcl", "write_bitstream", "write_bits", "launch_runs: impl_1 needs a saved block design"),
     ("implement.tcl", "set_property top system_wrapper", "set_property top wrapper", "no file of the project has a module wrapper"),
@@ -72,10 +72,10 @@ _MUTATIONS = [
     ("settings.tcl", "accelerator_base 0x40000000", "accelerator_base 0x10000000", "s_axi/reg0 cannot be at"),
     ("settings.tcl", "memory_size 0x20000000", "memory_size 0x30000000", "S_AXI_HP0/HP0_DDR_LOWOCM cannot be at"),
     ("settings.tcl", "clock_mhz 100", "clock_mhz 400", r"processor must be 0\.1 to 250, not 400"),
-    ("random.v", "s_axis_tvalid;", "s_axis_valid;", r"the ports of random\.v that begin with s_axis_ are no interface"),
-    ("random.v", "xilinx.com:signal:clock:1.0", "xilinx.com:signal:data:1.0", "aclk is a data"),
-    ("random.v", "input [63:0] s_axis_tdata", "input [31:0] s_axis_tdata", "accelerator/s_axis has 32 bits"),
-    ("random.v", "module random(", "module other(", "no file of the project has a module random"),
+    ("TOP.v", "s_axis_tvalid;", "s_axis_valid;", r"the ports of TOP\.v that begin with s_axis_ are no interface"),
+    ("TOP.v", "xilinx.com:signal:clock:1.0", "xilinx.com:signal:data:1.0", "aclk is a data"),
+    ("TOP.v", "input [63:0] s_axis_tdata", "input [31:0] s_axis_tdata", "accelerator/s_axis has 32 bits"),
+    ("TOP.v", "module TOP(", "module other(", "no file of the project has a module TOP"),
 ]
 
 
@@ -85,6 +85,8 @@ def test_a_wrong_name_option_or_order_is_an_error(
     file: str, old: str, new: str, message: str, project: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(project, tmp_path / "vivado"))
+    top = next(folder.glob("*.v")).stem
+    file, old, message = (text.replace("TOP", top) for text in (file, old, message))
     text = (folder / file).read_text()
     assert old in text
     (folder / file).write_text(text.replace(old, new, 1))

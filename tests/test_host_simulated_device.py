@@ -30,7 +30,7 @@ def test_overlay_registers_and_dma(build: Path) -> None:
     network = load_network(build / "network.safetensors")
     with board_of(build) as board:
         device = SimulatedDevice(board)
-        overlay = Overlay(str(build / "bitstream" / "random.bit"), device=device)
+        overlay = Overlay(str(next((build / "bitstream").glob("*.bit"))), device=device)
         assert overlay.is_loaded()
         assert int(overlay.accelerator.register_map.MAGIC) == MAGIC
         for count in (1, 100):

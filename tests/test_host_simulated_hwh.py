@@ -15,7 +15,7 @@ from bnn_host.simulated.registers import processor_registers
 from bnn_hw.boards import BOARDS, Board, Processor
 from bnn_hw.errors import ArtefactError
 from bnn_hw.registers import DIGEST_WORDS, Register
-from bnn_hw.system import ACCELERATOR_VLNV, DMA_VLNV, block_design
+from bnn_hw.system import DMA_VLNV, block_design
 from simulated_board import needs_pynq
 
 WITH_PROCESSOR = [board for board in BOARDS.values() if board.processor]
@@ -31,7 +31,7 @@ def parsed(board: Board, address_bits: int, folder: Path) -> Any:
     from pynqmetadata.views.runtime import RuntimeMetadataParser
 
     path = folder / "design.hwh"
-    path.write_text(hwh(board, processor(board), address_bits))
+    path.write_text(hwh(board, processor(board), "small_0123abcd", address_bits))
     return RuntimeMetadataParser(Metadata(input=str(path)))
 
 
@@ -43,7 +43,7 @@ def test_what_pynq_reads(board: Board, address_bits: int, tmp_path: Path) -> Non
     assert parser.family_ps == processor(board).ip
     ips = {name: ip for name, ip in parser.ip_dict.items() if name != parser.ps_name}
     assert {name: (ip["type"], ip["phys_addr"], ip["addr_range"]) for name, ip in ips.items()} == {
-        "accelerator": (ACCELERATOR_VLNV, system.accelerator.base, system.accelerator.size),
+        "accelerator": ("bnn_hw:ip:small_0123abcd:1.0", system.accelerator.base, system.accelerator.size),
         "dma": (DMA_VLNV, system.dma.base, system.dma.size),
         "interrupts": ("xilinx.com:ip:axi_intc:4.1", system.interrupts.base, system.interrupts.size),
     }

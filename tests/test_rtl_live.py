@@ -29,7 +29,8 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def library(build: Path) -> Path:
-    return compiled((build / "rtl" / "random.v").read_text(), read_manifest(build).top, build / "simulated")
+    top = read_manifest(build).top
+    return compiled((build / "rtl" / f"{top}.v").read_text(), top, build / "simulated")
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +124,10 @@ def test_two_of_one_library_share_nothing(library: Path, network: Network) -> No
 
 
 def test_a_library_is_kept_for_its_verilog(build: Path, library: Path) -> None:
-    verilog = (build / "rtl" / "random.v").read_text()
+    top = read_manifest(build).top
+    verilog = (build / "rtl" / f"{top}.v").read_text()
     made = library.stat().st_mtime_ns
-    assert compiled(verilog, "random", build / "simulated") == library
+    assert compiled(verilog, top, build / "simulated") == library
     assert library.stat().st_mtime_ns == made
     assert [path.name for path in (build / "simulated").iterdir()] == [library.name]  # and no folder that was in between
     read_manifest(build)  # which takes it for no part of the build

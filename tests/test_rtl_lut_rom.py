@@ -18,6 +18,7 @@ from amaranth.lib.wiring import Component, In
 from bnn_hw.errors import MismatchError
 from bnn_hw.family import ECP5, GOWIN, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
 from bnn_hw.memory import lut_rom_luts
+from bnn_hw.verilog_names import TOP
 from bnn_rtl.emit import emit_verilog
 from bnn_rtl.equivalence import check_primitives
 from bnn_rtl.lut_rom import LutRom, lut_rom
@@ -55,7 +56,7 @@ class _Forms:
 
 
 def _emit(roms: Iterable[LutRom], family: Family = SERIES_7) -> str:
-    return emit_verilog(_Nothing(), "nothing", roms, family)
+    return emit_verilog(_Nothing(), TOP, roms, family)
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from bnn_hw.errors import MismatchError
 from bnn_hw.family import ECP5, SERIES_7, ULTRASCALE_PLUS, Family
 from bnn_hw.tools import cxx_compiler, run_tool
 from bnn_hw.verify import verify_primitives
+from bnn_hw.verilog_names import TOP
 from bnn_rtl.dot_product import DotProduct, SignedSum, XnorPopcount, ZeroPaddedXnorPopcount
 from bnn_rtl.emit import emit_verilog
 from bnn_rtl.simulation import compile_harness as compile_testbench
@@ -40,7 +41,7 @@ class _Nothing(Component):
 
 
 def _emit(dots: Iterable[DotProduct], family: Family = SERIES_7) -> str:
-    return emit_verilog(_Nothing(), "nothing", dots, family)
+    return emit_verilog(_Nothing(), TOP, dots, family)
 
 
 def _formula(dot: DotProduct) -> str:
@@ -224,7 +225,7 @@ def test_inputs_past_their_range_make_no_difference() -> None:
 @pytest.mark.parametrize("family", [SERIES_7, ULTRASCALE_PLUS, ECP5])
 def test_a_module_has_a_primitive_form_where_the_family_has_the_cells(family: Family) -> None:
     verilog = _emit([XnorPopcount(9, family)], family)
-    primitive, model = "LUT6_2" in verilog, verilog.count("module _xnor_popcount_9")
+    primitive, model = "LUT6_2" in verilog, verilog.count(f"module {TOP}__xnor_popcount_9")
     assert (primitive, model) == ((True, 2) if family.lut_inputs == 6 else (False, 1))
     assert verilog.count("`ifdef SYNTHESIS") == verilog.count("`else") == primitive
 

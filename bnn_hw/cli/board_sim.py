@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bnn_hw.cli.show import console
-from bnn_hw.manifest import Manifest, read_manifest
+from bnn_hw.manifest import SIMULATED_FOLDER, Manifest, read_manifest
 from bnn_hw.tools import require
 
 if TYPE_CHECKING:
@@ -67,5 +67,5 @@ def _accelerator(build: Path, manifest: Manifest) -> "Callable[[], LiveAccelerat
     """Returns what gives the build's accelerator as it is after configuration."""
     from bnn_rtl.live import LiveAccelerator, compiled
 
-    library = compiled((build / "rtl" / f"{manifest.top}.v").read_text(), manifest.top, build / "simulated")
+    library = compiled((build / "rtl" / f"{manifest.top}.v").read_text(), manifest.top, build / SIMULATED_FOLDER)
     return lambda: LiveAccelerator(library, manifest.ports["s_axi"]["address_bits"])

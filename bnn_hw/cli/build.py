@@ -3,22 +3,24 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 import numpy as np
 
-from bnn_hw.boards import find_board
+from bnn_hw.boards import Board, find_board
 from bnn_hw.build import BuildResult
 from bnn_hw.build import build as make_build
 from bnn_hw.cli.bitstream import show_bitstream
 from bnn_hw.cli.model import fold_checkpoint
 from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, shape_text, table
 from bnn_hw.datasets import load_dataset
+from bnn_hw.digests import NAME_DIGITS
 from bnn_hw.errors import ArtefactError, UsageError
 from bnn_hw.network import MaxPool, Network
-from bnn_hw.packaged import find_model
+from bnn_hw.network_file import network_digest
+from bnn_hw.packaged import find_model, is_packaged
 from bnn_hw.plan import load_plan
 from bnn_hw.planner import find_plan, limits
 from bnn_hw.provenance import trained_on
@@ -34,7 +36,13 @@ __all__ = ["build", "verify"]
 @click.command()
 @click.option("--model", required=True, help="A packaged network (see `bnn_hw models`), a network file or a checkpoint.")
 @click.option("--board", "board_name", default="pynq-z2", show_default=True, help="The board (see `bnn_hw boards`).")
-@click.option("--out", type=click.Path(path_type=Path), help="The build's folder; build/<model>-<board> without it.")
+@click.option("--name", help="Of the network, and with it of module, core and folder, instead of its own.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The build's folder; without it build/<name>-<board>, where <name> has the digest of a network that is not packaged.",
+)
+@click.option("--replace", "replaced", is_flag=True, help="Delete what was made there of another build, such as a bitstream.")
 @click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="A plan.json, as a build writes it, edited.")
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
 @click.option("--fit", is_flag=True, help="Find the fastest plan that the board has room for; without other options too.")
@@ -45,7 +53,9 @@ __all__ = ["build", "verify"]
 def build(
     model: str,
     board_name: str,
+    name: str | None,
     out: Path | None,
+    replaced: bool,
     plan_path: Path | None,
     fps: float | None,
     fit: bool,
@@ -70,14 +80,22 @@ def build(
     if with_bitstream:
         block_design(board, ADDRESS_BITS)  # so that a board without a processor is refused before the build
     network = find_model(model, fold_checkpoint)
+    if name is not None:
+        network = replace(network, name=name)
     if plan_path is not None:
         plan = load_plan(plan_path, network, board, runtime_weights=runtime_weights)
     else:
         plan = find_plan(network, board, fps, runtime_weights=runtime_weights)
-    folder = out if out is not None else Path("build") / f"{network.name}-{board.name}"
+    folder = out if out is not None else _default_folder(network, board)
     with console.status(f"building {network.name}") as status:
         result = make_build(
-            network, board, plan, folder, verify=verified, on_step=lambda step: status.update(f"{network.name}: {step}")
+            network,
+            board,
+            plan,
+            folder,
+            verify=verified,
+            replace=replaced,
+            on_step=lambda step: status.update(f"{network.name}: {step}"),
         )
         overlay = make_bitstream(folder, on_step=lambda step: status.update(f"{folder}: {step}")) if with_bitstream else None
     if as_json:
@@ -86,6 +104,12 @@ def build(
     _show(result)
     if overlay:
         show_bitstream(folder, overlay)
+
+
+def _default_folder(network: Network, board: Board) -> Path:
+    """Returns the folder of a build that has been given none: networks that differ have different ones."""
+    name = network.name if is_packaged(network) else f"{network.name}-{network_digest(network)[:NAME_DIGITS]}"
+    return Path("build") / f"{name}-{board.name}"
 
 
 def _summary(result: BuildResult) -> dict[str, object]:

@@ -21,8 +21,11 @@ __all__ = ["deploy"]
 @click.option("--ssh", "ssh_text", default="ssh", show_default=True, help='The ssh command with its options: "ssh -p 2222 -i KEY".')
 @click.option("--install/--no-install", "installed", default=True, help="Run the installer on the board, or only copy.")
 @click.option("--simulated", is_flag=True, help="Take the stand-in for a bitstream that `bnn_hw board-sim` makes, too.")
+@click.option("--replace", is_flag=True, help="Delete what was changed in BUILD/deploy, such as the notebook.")
 @json_option
-def deploy(build_folder: Path, host: str | None, ssh_text: str, installed: bool, simulated: bool, as_json: bool) -> None:
+def deploy(
+    build_folder: Path, host: str | None, ssh_text: str, installed: bool, simulated: bool, replace: bool, as_json: bool
+) -> None:
     """Make the folder that a PYNQ board needs of a build, and bring it there.
 
     BUILD/deploy holds the build with its overlay, a wheel, a notebook and the installer. `bnn_hw bitstream` makes the overlay;
@@ -37,7 +40,7 @@ def deploy(build_folder: Path, host: str | None, ssh_text: str, installed: bool,
     if not ssh:
         raise UsageError("--ssh must be a command, not empty")
     with console.status(f"deploying {build_folder}"):
-        deployment = make_deployment(build_folder, simulated=simulated)
+        deployment = make_deployment(build_folder, simulated=simulated, replace=replace)
     # Without the status line, since ssh and sudo may ask for passwords.
     remote = send(deployment, host, ssh) if host is not None else None
     if host is not None and installed:

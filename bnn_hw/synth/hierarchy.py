@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bnn_hw.errors import ArtefactError
+from bnn_hw.verilog_names import layer_of
 
-__all__ = ["CellsByLayer", "cells_by_layer", "kept_modules", "layer_of"]
+__all__ = ["CellsByLayer", "cells_by_layer", "kept_modules"]
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,6 @@ def kept_modules(verilog: str, top: str) -> list[str]:
     return parts + [module for module in beside if instances[module] > 1]
 
 
-def layer_of(part: str, layers: Sequence[str]) -> str | None:
-    """Returns the layer to which a part of the accelerator belongs: its engine, or what stands before it with its name."""
-    if part in layers:
-        return part
-    return max((layer for layer in layers if part.endswith(f"_{layer}")), key=len, default=None)
-
-
 def cells_by_layer(modules: Mapping[str, Mapping[str, int]], top: str, layers: Sequence[str]) -> CellsByLayer:
     """Returns the cells of a design by layer. `modules`: the cells that each module holds, other modules among them."""
     by_layer = {layer: Counter[str]() for layer in layers}
@@ -56,7 +50,7 @@ def cells_by_layer(modules: Mapping[str, Mapping[str, int]], top: str, layers: S
     for kind, count in modules[top].items():
         cells = _cells(modules, kind, count)
         _, inside, part = kind.rpartition(".accelerator.")
-        layer = layer_of(part, layers) if inside else None
+        layer = layer_of(part) if inside else None
         (by_layer[layer] if layer else result if inside else shell).update(cells)
     return CellsByLayer(by_layer, result, shell)
 

@@ -17,10 +17,11 @@ from bnn_hw.network import Network
 from bnn_hw.network_file import load_network
 from bnn_hw.plan import RESULT, SHELL
 from bnn_hw.synth.cells import Usage, cell_usage, usage_sum
-from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules, layer_of
+from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules
 from bnn_hw.synth.levels import LongestPath, longest_paths
 from bnn_hw.synth.route import Route, check_timing, place_and_route, require_route_tools
 from bnn_hw.synth.yosys import count_cells, read_netlist, write_netlist
+from bnn_hw.verilog_names import layer_of
 
 __all__ = ["LayerReport", "Synthesis", "check_synthesis", "description", "synthesize"]
 
@@ -86,11 +87,11 @@ def synthesize(
     seed: int = 1,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> Synthesis:
-    """Synthesizes a sealed build into its folder `synth`, in place of what is there.
+    """Synthesizes a sealed build into its folder `synth`, in place of what is there once all of it is done.
 
     With `route`, and where open tools know the board's FPGA, it is placed and routed too, for the board's clock or
     `clock_mhz`, and has a bitstream, also where it is too slow. Raises `ArtefactError` when there is no such build or it is
-    altered, `ToolError` when a tool is missing or fails; its log stays in the folder.
+    altered, `ToolError` when a tool is missing or fails; its log stays in the folder `synth.partial`.
     """
     manifest = read_manifest(build)
     board = find_board(manifest.board)
@@ -98,7 +99,7 @@ def synthesize(
     routed = route and board.serial is not None
     if routed:
         require_route_tools(board)
-    folder = build / "synth"
+    folder = build / "synth.partial"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
 
@@ -110,12 +111,14 @@ def synthesize(
     if board.family.has_open_tools:  # yosys 0.70 fails in abc_ops_reintegrate on dot products that it keeps apart
         kept = [module for module in kept if "." in module]
     modules = count_cells(verilog, top, board, clock, kept, folder)
-    synthesis = _report(build, network, board, top, modules)
+    synthesis = _report(build, network, board, top, modules, folder)
     if routed and not synthesis.shortages:
         write_netlist(verilog, top, board, clock, folder)
         on_step("nextpnr")
         synthesis = replace(synthesis, route=place_and_route(folder, top, board, clock, seed))
     (folder / "synth.json").write_text(json.dumps(description(synthesis), indent=2) + "\n")
+    shutil.rmtree(synthesis.folder, ignore_errors=True)
+    folder.rename(synthesis.folder)
     return synthesis
 
 
@@ -130,24 +133,26 @@ def check_synthesis(synthesis: Synthesis) -> None:
         check_timing(synthesis.route, synthesis.folder / "nextpnr.log")
 
 
-def _report(build: Path, network: Network, board: Board, top: str, modules: Mapping[str, Mapping[str, int]]) -> Synthesis:
+def _report(
+    build: Path, network: Network, board: Board, top: str, modules: Mapping[str, Mapping[str, int]], folder: Path
+) -> Synthesis:
     names = [layer.name for layer in network.layers]
     cells = cells_by_layer(modules, top, names)
     plan: dict[str, Any] = json.loads((build / "plan.json").read_text())
     estimates = plan.get("estimates", {})
     longest: dict[str, LongestPath] = {}
     if not board.family.has_open_tools:
-        longest = longest_paths(read_netlist(build / "synth"), top, lambda name: _group(name, names))
+        longest = longest_paths(read_netlist(folder), top, _group)
     counted = {**cells.layers, RESULT: cells.result, SHELL: cells.shell}
     layers = tuple(LayerReport(name, usage_sum(counts), estimates.get(name), longest.get(name)) for name, counts in counted.items())
     other = {kind: count for kind, count in cells.total.items() if cell_usage(kind) is None}
     return Synthesis(build / "synth", board, layers, other)
 
 
-def _group(name: str, layers: list[str]) -> str:
+def _group(name: str) -> str:
     """Returns to which layer, or what else, a cell of the flat netlist belongs."""
     part = re.search(r"\.accelerator\.([^.$\\]+)", name)
-    return (layer_of(part[1], layers) or RESULT) if part else SHELL
+    return (layer_of(part[1]) or RESULT) if part else SHELL
 
 
 def description(synthesis: Synthesis) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Final
 from bnn_hw.boards import Processor, find_board
 from bnn_hw.errors import UsageError
 from bnn_hw.manifest import Manifest, manifest_digest
-from bnn_hw.system import ACCELERATOR_VLNV, DMA_LENGTH_BITS, block_design
+from bnn_hw.system import DMA_LENGTH_BITS, accelerator_vlnv, block_design
 
 __all__ = ["OLDEST_VIVADO", "PROJECT_FOLDER", "write_project"]
 
@@ -61,7 +61,7 @@ def _settings(build: Path, manifest: Manifest, clock_mhz: float) -> str:
         "processor": board.processor.ip,
         "crystal_mhz": f"{board.processor.crystal_mhz:.6f}",
         "clock_mhz": f"{clock_mhz:g}",
-        "accelerator_vlnv": ACCELERATOR_VLNV,
+        "accelerator_vlnv": accelerator_vlnv(manifest.top),
         "s_axis_bits": ports["s_axis"]["tdata_bits"],
         "m_axis_bits": ports["m_axis"]["tdata_bits"],
         "dma_length_bits": DMA_LENGTH_BITS,

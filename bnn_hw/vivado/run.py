@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vivado, run on the folder of a build."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -9,12 +10,13 @@ from bnn_hw.errors import ToolError
 from bnn_hw.manifest import read_manifest
 from bnn_hw.overlay import Overlay
 from bnn_hw.tools import program, require, run_tool
-from bnn_hw.vivado.collect import OUT_FOLDER, collect_bitstream
+from bnn_hw.vivado.collect import OUT_FOLDER, collect_bitstream, is_finished
 from bnn_hw.vivado.project import write_project
 
 __all__ = ["COMMAND", "make_bitstream"]
 
 COMMAND: Final = ("vivado", "-mode", "batch", "-source", "build.tcl")
+_BEFORE: Final = f"{OUT_FOLDER}.before"
 
 
 def make_bitstream(build: Path, *, clock_mhz: float | None = None, on_step: Callable[[str], None] = lambda step: None) -> Overlay:
@@ -22,7 +24,8 @@ def make_bitstream(build: Path, *, clock_mhz: float | None = None, on_step: Call
 
     Raises `ArtefactError` when there is no such build or its board has no processor, `ToolError` when Vivado is missing or
     too old, and then says how another machine's can be used, and when it fails or misses the clock; its log stays in the
-    build's folder `vivado`. A bitstream that was there stays when a new one fails.
+    build's folder `vivado`. A bitstream that was there stays when a new one fails, and what the last finished run left in
+    `vivado/out` stays as `vivado/out.before`.
     """
     folder = write_project(build, read_manifest(build), clock_mhz)
     try:
@@ -32,6 +35,9 @@ def make_bitstream(build: Path, *, clock_mhz: float | None = None, on_step: Call
             f"{error}; or copy the folder {folder} to a machine that has it, run `{' '.join(COMMAND)}` there, copy its folder "
             f"{OUT_FOLDER} back into {folder} and run `bnn_hw bitstream {build} --collect`"
         ) from error
+    if is_finished(build):
+        shutil.rmtree(folder / _BEFORE, ignore_errors=True)
+        (folder / OUT_FOLDER).rename(folder / _BEFORE)
     on_step("Vivado")
     run_tool([program(COMMAND[0]), *COMMAND[1:]], folder, folder / "failed.log")
     on_step("reports")

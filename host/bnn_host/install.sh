@@ -40,7 +40,9 @@ install() {
     rm -rf "${installed:?}/$name"
     cp -r "$here/$name" "$installed/$name"
     mkdir -p "$notebooks/bnn_hw"
-    cp "$here/$name.ipynb" "$notebooks/bnn_hw/"
+    # What was changed there stays as $name.ipynb.~1~.
+    cmp --silent "$here/$name.ipynb" "$notebooks/bnn_hw/$name.ipynb" ||
+        cp --backup=numbered "$here/$name.ipynb" "$notebooks/bnn_hw/"
     chown -R --reference="$notebooks" "$notebooks/bnn_hw"
     python3 -c 'import pynq' 2>/dev/null || echo "note: $(command -v python3) has no pynq, which drives the board"
     echo "installed $name in $installed, its notebook in $notebooks/bnn_hw"

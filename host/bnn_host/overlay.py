@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The overlay and the accelerator as pynq knows them. To be imported late, for it needs pynq.
-
-Once this module is imported, `pynq.Overlay` too gives the accelerator this driver.
-"""
+"""The overlay and the accelerator as pynq knows them. To be imported late, for it needs pynq."""
 
 import hashlib
 import warnings
@@ -17,9 +14,10 @@ from bnn_host.board import board_name, in_turn
 from bnn_host.dma import Dma
 from bnn_host.registers import CheckedMmio, Registers
 from bnn_hw.errors import BoardError
-from bnn_hw.system import ACCELERATOR, ACCELERATOR_VLNV, DMA
+from bnn_hw.manifest import read_manifest
+from bnn_hw.system import ACCELERATOR, DMA, accelerator_vlnv
 
-__all__ = ["AcceleratorIP", "AcceleratorOverlay", "load_overlay"]
+__all__ = ["AcceleratorIP", "AcceleratorOverlay", "bind_driver", "load_overlay"]
 
 _TURN_S: Final = 60.0  # that a board's processor may take to read a handoff
 _CLOCK_ERROR: Final = 1e-3  # of a PLL's frequency as pynq reckons it
@@ -28,11 +26,18 @@ _CLOCK_ERROR: Final = 1e-3  # of a PLL's frequency as pynq reckons it
 class AcceleratorIP(DefaultIP):
     """The accelerator in a block design, with its `registers`."""
 
-    bindto = [ACCELERATOR_VLNV]  # noqa: RUF012 - pynq's metaclass reads it
-
     def __init__(self, description: dict[str, Any]) -> None:
         super().__init__(description)
         self.registers = Registers(CheckedMmio(self.mmio))
+
+
+def bind_driver(build: str | Path) -> None:
+    """Makes pynq give the accelerator of a build this driver in every overlay from now on, `pynq.Overlay` too.
+
+    `Accelerator` needs it not. Raises `ArtefactError` where there is no such build.
+    """
+    # pynq looks drivers up by the IP's name, which each build has one of its own for, and learns them from classes.
+    type(AcceleratorIP.__name__, (AcceleratorIP,), {"bindto": [accelerator_vlnv(read_manifest(Path(build)).top)]})
 
 
 class AcceleratorOverlay(Overlay):
@@ -80,9 +85,11 @@ def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> 
     with in_turn("pynq", max(timeout_s, _TURN_S)), _active(device):
         try:
             overlay = AcceleratorOverlay(bit, device, clock_mhz)
-            dma = overlay.ip_dict[DMA]
-            mmio = MMIO(dma["phys_addr"], dma["addr_range"], device=device)
-            return getattr(overlay, ACCELERATOR).registers, Dma(CheckedMmio(mmio)), overlay.clock_mhz
+            accelerator, dma = (
+                CheckedMmio(MMIO(ip["phys_addr"], ip["addr_range"], device=device))
+                for ip in (overlay.ip_dict[ACCELERATOR], overlay.ip_dict[DMA])
+            )
+            return Registers(accelerator), Dma(dma), overlay.clock_mhz
         except BoardError:
             raise
         except Exception as error:  # pynq raises whatever comes, a KeyError for a field that the .hwh lacks

@@ -33,6 +33,7 @@ from bnn_hw.network import (
 from bnn_hw.plan import Plan
 from bnn_hw.runtime_weights import WeightsWindow, weights_window
 from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
+from bnn_hw.verilog_names import layer_instance
 from bnn_rtl.argmax import Argmax, result_layout
 from bnn_rtl.banked_memory import BankedMemory, WeightsSignature, read_latency
 from bnn_rtl.dot_product import DotProduct, dot_product
@@ -92,20 +93,19 @@ class Accelerator(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # Submodules other than the layers have names with a leading _, which no layer has.
         upstream = flipped(self.i)
         for stage, unit in zip(self._stages, self._units, strict=True):
             name = stage.step.layer.name
             width = element_bits(stage.step.input)
             for index, conversion in enumerate(stage.conversions):
-                upstream = _append(m, f"_input{index}_{name}", upstream, _converter(width, conversion))
+                upstream = _append(m, layer_instance(name, f"input{index}"), upstream, _converter(width, conversion))
             if stage.window:
-                upstream = _append(m, f"_window_{name}", upstream, _window(stage, stage.window, self._family))
+                upstream = _append(m, layer_instance(name, "window"), upstream, _window(stage, stage.window, self._family))
             if stage.window and stage.simd > stage.window_lanes:
                 area = stage.window.kernel[0] * stage.window.kernel[1]
                 pixels = WidthConverter(len(upstream.payload), area, 1, stage.simd // stage.window_lanes)
-                upstream = _append(m, f"_pixels_{name}", upstream, pixels)
-            upstream = _append(m, name, upstream, unit)
+                upstream = _append(m, layer_instance(name, "pixels"), upstream, pixels)
+            upstream = _append(m, layer_instance(name), upstream, unit)
         last = self._stages[-1]
         score_shape = signed(last.scaled_bits)
         converter = WidthConverter(score_shape.width, self._network.classes, last.pe, 1)

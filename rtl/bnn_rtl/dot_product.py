@@ -16,6 +16,7 @@ from amaranth.lib.wiring import Component, In, Out
 from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.circuit import Circuit
 from bnn_hw.family import SERIES_7, Family
+from bnn_hw.verilog_names import module_beside
 from bnn_rtl.adder_tree import AdderTree, sum_shape
 from bnn_rtl.circuit import add_circuit, has_lut6
 from bnn_rtl.popcount import delayed, popcount
@@ -37,7 +38,7 @@ class XnorPopcount(Component):
     """
 
     def __init__(self, lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
-        self.module = f"_xnor_popcount_{lanes}_{family.name}_{levels}"
+        self.module = module_beside(f"xnor_popcount_{lanes}_{family.name}_{levels}")
         self._adder: Circuit | AdderTree = (
             xnor_popcount_circuit(lanes, levels) if has_lut6(family) else AdderTree(unsigned(1), lanes, levels)
         )
@@ -77,7 +78,7 @@ class ZeroPaddedXnorPopcount(Component):
 
     def __init__(self, lanes: int, pixel_lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
         assert lanes % pixel_lanes == 0
-        self.module = f"_zero_padded_xnor_popcount_{lanes}_{pixel_lanes}_{family.name}_{levels}"
+        self.module = module_beside(f"zero_padded_xnor_popcount_{lanes}_{pixel_lanes}_{family.name}_{levels}")
         self._pixel_lanes, self._pixels = pixel_lanes, lanes // pixel_lanes
         self._circuit = zero_padded_popcount_circuit(lanes, pixel_lanes, levels) if has_lut6(family) else None
         if not self._circuit:
@@ -143,7 +144,8 @@ class SignedSum(Component):
     """
 
     def __init__(self, element: Shape, lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
-        self.module = f"_signed_sum_{'i' if element.signed else 'u'}{element.width}_{lanes}_{family.name}_{levels}"
+        kind = f"{'i' if element.signed else 'u'}{element.width}"
+        self.module = module_beside(f"signed_sum_{kind}_{lanes}_{family.name}_{levels}")
         self._element = element
         self._operand = element if element.signed else signed(element.width + 1)
         self._adder: Circuit | AdderTree = (

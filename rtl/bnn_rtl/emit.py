@@ -11,16 +11,18 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, Signature
 
 from bnn_hw.family import SERIES_7, Family
+from bnn_hw.verilog_names import TOP
 from bnn_rtl.lut_rom import LutRom
+from bnn_rtl.popcount import ONES
 
-__all__ = ["Part", "emit_verilog", "ones_verilog"]
+__all__ = ["Part", "emit_verilog"]
 
 # A signal without bits, which yosys declares as [-1:0] though nothing uses it: two bits to all other tools.
 _NO_BITS: Final = re.compile(r"^  (?:wire|reg) \[-1:0\] \S+ ?;\n", re.MULTILINE)
 
 
 class Part(Protocol):
-    """A component whose Verilog module, of the name `module`, all its instances share.
+    """A component whose Verilog module, of the name `module` (see `bnn_hw.verilog_names`), all its instances share.
 
     With a family as the platform it may elaborate to the primitives of that family; without one it is what simulates
     fast. Both do the same in the same cycles.
@@ -37,10 +39,11 @@ class Part(Protocol):
 def emit_verilog(component: Component, name: str, parts: Iterable[Part], family: Family = SERIES_7) -> str:
     """Returns the Verilog of `component` as module `name`, and after it one module for each different part.
 
-    A part that is made of primitives of the family has that form for synthesis and the other one for all else.
+    The names of all modules begin with `name`; `TOP` leaves it open. A part that is made of primitives of the family has that
+    form for synthesis and the other one for all else.
     """
     modules = {part.module: part for part in parts}
-    texts = [verilog.convert(component, name=name, emit_src=False)]
+    texts = [verilog.convert(component, name=TOP, emit_src=False)]
     for module, part in sorted(modules.items()):
         model = verilog.convert(part, name=module, emit_src=False)
         if isinstance(part, LutRom):
@@ -48,14 +51,9 @@ def emit_verilog(component: Component, name: str, parts: Iterable[Part], family:
         else:
             primitive = verilog.convert(part, name=module, platform=family, emit_src=False)
         texts.append(model if model == primitive else _two_forms(part, model, primitive))
-    if any("_ones32 " in text for text in texts):
-        texts.append(f"`ifndef SYNTHESIS\n{ones_verilog()}`endif\n")
-    return _NO_BITS.sub("", "\n".join(texts))
-
-
-def ones_verilog() -> str:
-    """Returns the Verilog of the module that models count ones with."""
-    return files("bnn_rtl").joinpath("ones.v").read_text()
+    if any(f"{ONES} " in text for text in texts):
+        texts.append(f"`ifndef SYNTHESIS\n{files('bnn_rtl').joinpath('ones.v').read_text()}`endif\n")
+    return _NO_BITS.sub("", "\n".join(texts)).replace(TOP, name)
 
 
 def _two_forms(part: Part, model: str, primitive: str) -> str:

@@ -11,13 +11,13 @@ from typing import Final
 
 from bnn_hw.errors import MismatchError
 from bnn_hw.tools import cxx_compiler, run_tool
-from bnn_rtl.emit import ones_verilog
 from bnn_rtl.rom_equivalence import is_rom, module_name, rom_difference
 from bnn_rtl.simulation import compile_harness
 
 __all__ = ["check_primitives"]
 
 _FORMS: Final = re.compile(r"^`ifdef SYNTHESIS\n(.*?)^`else\n(.*?)^`endif\n", re.MULTILINE | re.DOTALL)
+_MODELS_ALONE: Final = re.compile(r"^`ifndef SYNTHESIS\n(.*?)^`endif\n", re.MULTILINE | re.DOTALL)  # what models are made of
 _HEADER: Final = re.compile(r"^\(\* top =  1  \*\)\n(?:\(\*.*\*\)\n)*module (\S+) ?\(.*?^endmodule", re.MULTILINE | re.DOTALL)
 _PORT: Final = re.compile(r"^  (input|output) (?:\[(\d+):0\] )?(\w+);$", re.MULTILINE)
 _LIMIT: Final = re.compile(r"^// (\w+) < (\d+)$", re.MULTILINE)
@@ -56,7 +56,7 @@ def check_primitives(verilog: str, folder: Path) -> int:
     ports = max(2, *(len(pair.inputs) for pair in pairs))
     primitives = files("bnn_rtl").joinpath("primitives.v").read_text()
     forms = [text for pair in pairs for text in (pair.primitive, pair.model)]
-    (folder / "design.v").write_text("\n".join([primitives, ones_verilog(), *forms]))
+    (folder / "design.v").write_text("\n".join([primitives, *_MODELS_ALONE.findall(verilog), *forms]))
     (folder / "testbench.v").write_text(_testbench(pairs, ports, 32 * words))
     (folder / "taps.h").write_text(f"#define PORTS {ports}\n#define PORT_WORDS {words}\n")
     (folder / "harness.cpp").write_bytes(files("bnn_rtl").joinpath("primitives_harness.cpp").read_bytes())

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import Component, In, Out
 from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.family import Family
 from bnn_hw.memory import memory_attributes
+from bnn_hw.verilog_names import module_beside
 from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.dot_product import DotProduct
 from bnn_rtl.finish import Finish
@@ -71,8 +72,8 @@ class MatrixVectorUnit(Component):
         layout = finish.sums.shape()
         starts = [layout.const(group).as_value().value for group in finish.starts]
         lut_words = [word >> self._block_bits for word in weights]
-        self._lut_weights = banks.get("lut_weights") or lut_rom(f"_weights_{name}", lut_bits, lut_words)
-        self._starts = banks.get("starts") or lut_rom(f"_starts_{name}", layout.size, starts)
+        self._lut_weights = banks.get("lut_weights") or lut_rom(module_beside(f"weights_{name}"), lut_bits, lut_words)
+        self._starts = banks.get("starts") or lut_rom(module_beside(f"starts_{name}"), layout.size, starts)
         self._block_weights = banks.get("weights")
         depth = self._read_latency + dot.latency + finish.latency + 4  # in cycles from the last input word to a result
         self._results = -(-depth // self._synapse_folds) + 1  # that the output buffer holds

@@ -3,8 +3,11 @@
 
 from amaranth.hdl import Instance, Module, Signal, Value
 
-__all__ = ["delayed", "popcount"]
+from bnn_hw.verilog_names import module_beside
 
+__all__ = ["ONES", "delayed", "popcount"]
+
+ONES = module_beside("ones32")  # of ones.v
 _WORD = 32  # bits that a processor adds at a time
 
 
@@ -16,7 +19,7 @@ def popcount(m: Module, bits: Value, name: str) -> Value:
     counts = []
     for at in range(0, len(bits), _WORD):
         count = Signal(6, name=f"{name}{at}")
-        m.submodules[f"{name}{at}_count"] = Instance("_ones32", i_i=bits[at : at + _WORD], o_o=count)
+        m.submodules[f"{name}{at}_count"] = Instance(ONES, i_i=bits[at : at + _WORD], o_o=count)
         counts.append(count)
     return sum(counts[1:], counts[0])
 

@@ -21,6 +21,7 @@ from bnn_hw.registers import ADDRESS_BITS
 from bnn_hw.runtime_weights import weights_window
 from bnn_hw.stage import STREAM_BITS, Stage, input_cycles
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
+from bnn_hw.verilog_names import layer_instance
 
 __all__ = ["Recording", "Simulation", "compile_harness", "compile_simulation", "stream_words"]
 
@@ -180,7 +181,7 @@ def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
     """Returns a Verilog module around `top` that shows each layer's output stream, and a C++ header that lists them."""
     ports, wires, entries = [], [], []
     for index, stage in enumerate(plan.stages(network)[:-1]):
-        path = f"dut.core.accelerator.\\{stage.step.layer.name} "
+        path = f"dut.core.accelerator.{layer_instance(stage.step.layer.name)}"
         *places, channels = stage.step.output.shape
         # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
         entries.append(f"X({index}, {packed_bytes(_payload_bits(stage))}, {math.prod(places) * -(-channels // stage.pe)})")

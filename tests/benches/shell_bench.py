@@ -21,6 +21,7 @@ from cocotbext.axi.axil_channels import AxiLiteAWTransaction, AxiLiteWTransactio
 from bnn_hw.network import Scores
 from bnn_hw.network_file import load_network
 from bnn_hw.registers import Register
+from bnn_hw.verilog_names import layer_instance
 from naive import naive_class, naive_trace, naive_words
 
 __all__ = ["WORD_BYTES", "ShellBench"]
@@ -166,7 +167,7 @@ class ShellBench:
     async def _record(self, taps: dict[str, list[int]]) -> None:
         accelerator = self.dut.core.accelerator
         ports = [
-            (words, [getattr(getattr(accelerator, name), f"o__{port}") for port in ("valid", "ready", "payload")])
+            (words, [getattr(getattr(accelerator, layer_instance(name)), f"o__{port}") for port in ("valid", "ready", "payload")])
             for name, words in taps.items()
         ]
         while True:

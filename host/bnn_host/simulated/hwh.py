@@ -13,13 +13,13 @@ from bnn_hw.registers import DIGEST_WORDS, Register
 from bnn_hw.stage import STREAM_BITS
 from bnn_hw.system import (
     ACCELERATOR,
-    ACCELERATOR_VLNV,
     DMA,
     DMA_LENGTH_BITS,
     DMA_VLNV,
     INTERRUPTS,
     Segment,
     System,
+    accelerator_vlnv,
     block_design,
 )
 
@@ -49,9 +49,9 @@ class _Module:
     wires: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
 
 
-def hwh(board: Board, processor: Processor, address_bits: int) -> str:
-    """Returns the .hwh of the block design around an accelerator with `address_bits` of addresses."""
-    slaves = _slaves(block_design(board, address_bits), _INTERRUPT_PORTS[processor.ip])
+def hwh(board: Board, processor: Processor, top: str, address_bits: int) -> str:
+    """Returns the .hwh of the block design around the accelerator `top` with `address_bits` of addresses."""
+    slaves = _slaves(top, block_design(board, address_bits), _INTERRUPT_PORTS[processor.ip])
     root = Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="Thu Jan  1 00:00:00 1970", VIVADOVERSION="simulated")
     SubElement(root, "SYSTEMINFO", ARCH="zynq", NAME="system", DEVICE=board.part)
     SubElement(root, "EXTERNALPORTS")
@@ -64,10 +64,10 @@ def hwh(board: Board, processor: Processor, address_bits: int) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, "unicode") + "\n"
 
 
-def _slaves(system: System, interrupt_port: str) -> tuple[_Module, ...]:
+def _slaves(top: str, system: System, interrupt_port: str) -> tuple[_Module, ...]:
     """Returns all but the processor."""
     return (
-        _Module(ACCELERATOR, ACCELERATOR_VLNV, "s_axi", system.accelerator, _accelerator_registers()),
+        _Module(ACCELERATOR, accelerator_vlnv(top), "s_axi", system.accelerator, _accelerator_registers()),
         _Module(
             DMA,
             DMA_VLNV,

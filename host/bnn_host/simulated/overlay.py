@@ -31,7 +31,7 @@ def _make_stand_in(build: Path, manifest: Manifest) -> None:
     board, place = find_board(manifest.board), build.resolve()
     if board.processor is None:
         raise ArtefactError(f"{board.name} has no processor, so no simulated board; build for one that has (`bnn_hw boards`)")
-    handoff = hwh(board, board.processor, manifest.ports["s_axi"]["address_bits"])
+    handoff = hwh(board, board.processor, manifest.top, manifest.ports["s_axi"]["address_bits"])
     # Of its own for each handoff, since PYNQ keeps what it has parsed by the digest of the .bit.
     content = hashlib.sha256(f"{manifest_digest(build)} {handoff}".encode()).digest()
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
