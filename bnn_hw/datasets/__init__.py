@@ -43,7 +43,15 @@ DATASETS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], None
 }
 
 
-def open_dataset(name: str, data: Path | None, cache: Path, *, classes: Sequence[str] = (), own: bool = False) -> Dataset:
+def open_dataset(
+    name: str,
+    data: Path | None,
+    cache: Path,
+    *,
+    classes: Sequence[str] = (),
+    own: bool = False,
+    background: str = "white",
+) -> Dataset:
     """Returns the data set that `--data` names: data of one's own if it is such, else `name` in its publisher's files.
 
     `data` is one of
@@ -53,15 +61,16 @@ def open_dataset(name: str, data: Path | None, cache: Path, *, classes: Sequence
     - None: they are downloaded to `cache` where they are absent.
 
     With `own`, a folder of IDX files under MNIST's names is data of one's own too. `classes`: the names of one's own classes,
-    in the order of their labels. Raises `UsageError` where `classes` or `own` has no data of one's own to go with, and
-    `ArtefactError` for files that are missing, wrong or cannot be downloaded.
+    in the order of their labels; `background`: what transparent pictures are laid on. Raises `UsageError` where `classes` or
+    `own` has no data of one's own to go with, and `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
     if data is not None and (own or is_own_dataset(data)):
-        return load_own_dataset(data, classes)
+        return load_own_dataset(data, classes, background=background)
     if own:
         raise UsageError("--own goes with a data set of your own, which --data must name")
     if classes:
-        raise UsageError("--classes goes with a data set of your own, which --data must name")
+        way_out = "which --data must name" if data is None else f"as which --own takes the IDX files in {data}"
+        raise UsageError(f"--classes goes with a data set of your own, {way_out}")
     return load_dataset(name, data, cache)
 
 
@@ -73,7 +82,10 @@ def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
     if name not in DATASETS:
         raise ArtefactError(f"data set must be one of {', '.join(DATASETS)}, not {name!r}")
     load, download = DATASETS[name]
-    if folder is None:
-        folder = cache / name
-        download(folder)
-    return load(folder)
+    if folder is not None:
+        return load(folder)
+    download(cache / name)
+    try:
+        return load(cache / name)
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; remove {cache / name}, and the files are downloaded anew") from error
