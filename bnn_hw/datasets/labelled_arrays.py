@@ -77,7 +77,7 @@ def label_range(arrays: LabelledArrays, classes: int) -> range:
     """
     both = (arrays.train_labels, arrays.test_labels)
     least = min((int(labels.min()) for labels in both if labels.size), default=0)
-    greatest = max((int(labels.max()) for labels in both if labels.size), default=-1)
+    greatest = max([0, *(int(labels.max()) for labels in both if labels.size)])
     first = 1 if least == 1 and classes in (0, greatest) else 0
     return range(first, first + classes if classes else greatest + 1)
 
@@ -91,6 +91,8 @@ def labelled_splits(path: Path, arrays: LabelledArrays, allowed: range) -> tuple
     ):
         wrong = np.flatnonzero((labels < allowed.start) | (labels >= allowed.stop))
         if wrong.size:
-            raise ArtefactError(f"{path}: {name}[{wrong[0]}] must be in {allowed[0]}..{allowed[-1]}, not {labels[wrong[0]]}")
+            raise ArtefactError(
+                f"{path}: {name}[{wrong[0]}] must be in {allowed.start}..{allowed.stop - 1}, not {labels[wrong[0]]}"
+            )
         splits.append(Split(images, (labels - allowed.start).astype(np.uint8)))
     return splits[0], splits[1]

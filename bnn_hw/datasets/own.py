@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.datasets.dataset import Dataset, Split
+from bnn_hw.datasets.elsewhere import what_is_there
 from bnn_hw.datasets.idx_names import idx_arrays
 from bnn_hw.datasets.labelled_arrays import label_range, labelled_splits, read_idx_folder, read_npz
 from bnn_hw.datasets.picture_folder import class_folders, read_picture_folder
@@ -59,9 +60,8 @@ def load_own_dataset(path: Path, classes: Sequence[str] = (), *, background: str
         return _of_pictures(path, names, background)
     if path.is_file() or (path.is_dir() and idx_arrays(path)):
         return _of_arrays(path, names)
-    raise ArtefactError(
-        f"{path} must be a folder of train/<class>/ and test/<class>/ with pictures, an .npz file, or a folder of IDX files"
-    )
+    rule = f"{path} must be a folder of train/<class>/ and test/<class>/ with pictures, an .npz file or a folder of IDX files"
+    raise ArtefactError("; ".join(filter(None, (rule, what_is_there(path)))))
 
 
 def _of_pictures(path: Path, classes: tuple[str, ...], background: str) -> Dataset:
@@ -74,9 +74,9 @@ def _of_pictures(path: Path, classes: tuple[str, ...], background: str) -> Datas
 def _of_arrays(path: Path, classes: tuple[str, ...]) -> Dataset:
     arrays = read_npz(path) if path.is_file() else read_idx_folder(path)
     labels = label_range(arrays, len(classes))
+    train, test = labelled_splits(path, arrays, labels)
     _check_count(path, len(labels))
     names = classes or tuple(map(str, labels))
-    train, test = labelled_splits(path, arrays, labels)
     for split_name, split in (("train", train), ("test", test)):
         if not len(split.labels):
             raise ArtefactError(f"{path} has no images in {split_name}")

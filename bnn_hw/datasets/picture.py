@@ -68,12 +68,12 @@ def _read(path: Path, background: _Colour) -> Picture:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with path.open("rb") as file, Image.open(file) as image:  # by its name Pillow 13 misreads a TIFF that is to be turned
             if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG, with a small one behind it
                 raise ValueError("it holds several pictures")
             _scale_transparency(image)
             colourless, turned = image.mode in _COLOURLESS or image.mode.startswith("I"), _orientation(image) > 1
-            upright = ImageOps.exif_transpose(image) if turned else image
+            upright = ImageOps.exif_transpose(image) if turned and image.format != "TIFF" else image  # which Pillow turns itself
             pixels, alpha, greatest = (_deep if image.mode.startswith("I") else _shallow)(upright)
     except Exception as error:  # Pillow lets nearly any exception out of a damaged file
         raise ArtefactError(f"{path} cannot be read as a picture: {error}; save it as PNG, or move it elsewhere") from error

@@ -100,4 +100,5 @@ def _parting_threshold(pixels: np.ndarray) -> int:  # [images, pixels] uint8
     above = counts.sum() - below
     with np.errstate(divide="ignore", invalid="ignore"):
         between = np.nan_to_num(below * above * (sums / below - ((counts * levels).sum() - sums) / above) ** 2)
-    return int(between.argmax()) + 1
+    best = np.flatnonzero(between == between.max())  # several where no pixel lies between them
+    return int(best[0] + best[-1]) // 2 + 1
