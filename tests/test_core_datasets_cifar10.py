@@ -129,10 +129,13 @@ def test_some_batches_beside_the_archive(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, r"{folder} must hold data_batch_3\.bin or cifar-10-binary\.tar\.gz of cifar10; name the folder with --data, .*"),
-        (BATCHES["data_batch_3.bin"][:-1], r"{path} must hold 6,146 bytes, not 6,145; remove it and fetch it again"),
-        (BATCHES["data_batch_3.bin"] + b"\0", r"{path} must hold 6,146 bytes, not 6,147; remove it and fetch it again"),
-        (b"", r"{path} must hold 6,146 bytes, not 0; remove it and fetch it again"),
-        (BATCHES["data_batch_4.bin"], r"{path} is altered: SHA-256 must be \w{{64}}, not \w{{64}}; remove it and fetch it again"),
+        (BATCHES["data_batch_3.bin"][:-1], r"{path} must hold 6,146 bytes, not 6,145; get a whole copy of it"),
+        (BATCHES["data_batch_3.bin"] + b"\0", r"{path} must hold 6,146 bytes, not 6,147; get a whole copy of it"),
+        (b"", r"{path} must hold 6,146 bytes, not 0; get a whole copy of it"),
+        (
+            BATCHES["data_batch_4.bin"],
+            r"{path} is not the publisher's own file: SHA-256 must be \w{{64}}, not \w{{64}}; get a whole copy of it",
+        ),
     ],
     ids=["missing", "truncated", "too long", "empty", "another"],
 )
@@ -150,16 +153,16 @@ def test_wrong_batch(content: bytes | None, message: str, tmp_path: Path) -> Non
 RIGHT, PLAIN = archive(BATCHES), plain_archive(BATCHES)
 SPARSE = special("x", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})  # its map would be the next header
 HEADERS = [at for at in range(0, len(PLAIN), 512) if PLAIN[at + 257 : at + 262] == b"ustar"]
-BROKEN = r"{path} is truncated or no gzipped tar archive: .*; remove it and fetch it again"
-LACKS_TEST = r"{path} must hold data_batch_1\.bin, .*, test_batch\.bin, not lack test_batch\.bin; remove it and fetch it again"
-WRONG_SIZE = r"test_batch\.bin in {path} must hold 6,146 bytes, not %s; remove it and fetch it again"
+BROKEN = r"{path} is truncated or no gzipped tar archive: .*; get a whole copy of it"
+LACKS_TEST = r"{path} must hold data_batch_1\.bin, .*, test_batch\.bin, not lack test_batch\.bin; get a whole copy of it"
+WRONG_SIZE = r"test_batch\.bin in {path} must hold 6,146 bytes, not %s; get a whole copy of it"
 WRONG_ARCHIVES = {
     "empty": (b"", BROKEN),
     "a page": (b"<!DOCTYPE html>", BROKEN),
     "a plain tar": (PLAIN, BROKEN),
     "cut in the data": (RIGHT[: len(RIGHT) // 2], BROKEN),
-    "altered": (RIGHT[:200] + bytes(20) + RIGHT[220:], r"(?:data_batch_1\.bin in )?{path} is .*; remove it and fetch it again"),
-    "no member": (archive({}), r"{path} must hold .*, not lack data_batch_1\.bin, .*; remove it and fetch it again"),
+    "altered": (RIGHT[:200] + bytes(20) + RIGHT[220:], r"(?:data_batch_1\.bin in )?{path} is .*; get a whole copy of it"),
+    "no member": (archive({}), r"{path} must hold .*, not lack data_batch_1\.bin, .*; get a whole copy of it"),
     "a bad block": (flushed(PLAIN[:30000]) + b"\xff" * 100, BROKEN),
     "a bad checksum": (gzip.compress(PLAIN[:3000])[:-8] + bytes(8), BROKEN),
     "an endless name": (archive({"x": special("x", tarfile.GNUTYPE_LONGNAME, size=8**24), **BATCHES}), BROKEN),
@@ -177,7 +180,7 @@ WRONG_ARCHIVES = {
     ),
     "a member altered": (
         archive({**BATCHES, "test_batch.bin": BATCHES["data_batch_1.bin"]}),
-        r"test_batch\.bin in {path} is altered: SHA-256 must be \w{{64}}, not \w{{64}}; remove it and fetch it again",
+        r"test_batch\.bin in {path} is not the publisher's own file: SHA-256 must be \w{{64}}, not \w{{64}}; .*",
     ),
 }
 

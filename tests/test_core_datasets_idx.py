@@ -38,8 +38,8 @@ def test_idx_digest_is_of_the_plain_content(tmp_path: Path) -> None:
 PLAIN = idx(IMAGES)
 ZIPPED = gzip.compress(PLAIN)
 NO_IDX = r" must be an IDX file of unsigned bytes \(it starts 00 00 08\), not "
-WRONG_SIZE = r" must hold {} bytes for shape {}, not {}; remove it and fetch it again"
-BROKEN = r" (?:cannot be read: .*; remove it and fetch it again|is truncated.*; remove it and fetch it again)"
+WRONG_SIZE = r" must hold {} bytes for shape {}, not {}; get a whole copy of it"
+BROKEN = r" (?:cannot be read: .*; get a whole copy of it|is truncated.*; get a whole copy of it)"
 
 
 @pytest.mark.parametrize(
@@ -56,9 +56,9 @@ BROKEN = r" (?:cannot be read: .*; remove it and fetch it again|is truncated.*; 
         (bytes([0, 0, 8, 1]) + b"\xff" * 4, WRONG_SIZE.format("4,294,967,303", r"\(4294967295,\)", 8)),
         (
             bytes([0, 0, 8, 4]) + b"\0\x01\0\0" * 4,
-            r" must hold 18,446,744,073,709,551,636 bytes for shape .*, not 20; remove it and fetch it again",
+            r" must hold 18,446,744,073,709,551,636 bytes for shape .*, not 20; get a whole copy of it",
         ),
-        (bytes([0, 0, 8, 255]), r" must hold 1,024 bytes for shape .*, not 4; remove it and fetch it again"),
+        (bytes([0, 0, 8, 255]), r" must hold 1,024 bytes for shape .*, not 4; get a whole copy of it"),
         (ZIPPED[:-12], BROKEN),
         (ZIPPED[:-8] + b"\0\0\0\0" + ZIPPED[-4:], BROKEN),
         (ZIPPED[:3], BROKEN),
@@ -82,7 +82,7 @@ def test_idx_altered(tmp_path: Path) -> None:
 
 def test_idx_missing(tmp_path: Path) -> None:
     for path in (tmp_path / "absent", tmp_path):
-        with pytest.raises(ArtefactError, match=f"^{re.escape(str(path))} cannot be read: .*; remove it and fetch it again$"):
+        with pytest.raises(ArtefactError, match=f"^{re.escape(str(path))} cannot be read: .*; get a whole copy of it$"):
             read_idx(path)
 
 

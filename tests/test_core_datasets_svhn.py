@@ -94,7 +94,7 @@ def test_extra_images_train_too(tmp_path: Path) -> None:
     assert data.train.labels.tolist() == LABELS[:4] + LABELS[6:]
     assert data.test.labels.tolist() == LABELS[4:6]
     extra = write(tmp_path / "svhn", "extra_32x32.mat", TRAIN)
-    with pytest.raises(ArtefactError, match=f"^{re.escape(str(extra))} is altered: SHA-256 must be "):
+    with pytest.raises(ArtefactError, match=f"^{re.escape(str(extra))} is not the publisher's own file: SHA-256 must be "):
         load_svhn(tmp_path)
 
 
@@ -133,7 +133,7 @@ def no_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scipy.io, "loadmat", read)
 
 
-ALTERED = r"is altered: SHA-256 must be \w{64}, not \w{64}; remove it and fetch it again"
+ALTERED = r"is not the publisher's own file: SHA-256 must be \w{64}, not \w{64}; get a whole copy of it"
 
 
 @pytest.mark.usefixtures("tiny_svhn", "no_reading")

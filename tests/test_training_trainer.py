@@ -21,6 +21,7 @@ from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import load_checkpoint
 from bnn_training.checkpoint import load_network as checkpoint_network
 from bnn_training.export import export_checkpoint
+from bnn_training.images import divided_images
 from bnn_training.network import BinaryNetwork
 from bnn_training.recipes import Recipe
 from bnn_training.trainer import BEST, EpochReport, train
@@ -143,16 +144,15 @@ def test_the_learning_rate_of_an_epochs_last_step_is_reported(tmp_path: Path) ->
 
 
 def test_validation_meets_the_real_weights_where_the_recipe_says_so(tmp_path: Path) -> None:
-    (*_, last) = run(tmp_path, replace(CONNECT, epochs=2))
+    (*_, last) = run(tmp_path, replace(CONNECT, epochs=4))
     network = checkpoint_network(load_checkpoint(tmp_path / "last.safetensors"))
-    held_out = np.sort(np.concatenate([np.flatnonzero(DATASET.train.labels == label)[-10:] for label in range(3)]))
-    pixels = torch.from_numpy(DATASET.train.images[held_out]).permute(0, 3, 1, 2).float()
-    truth = DATASET.train.labels[held_out]
+    _, held_out, _ = divided_images(DATASET, CONNECT, torch.device("cpu"))
+    pixels = held_out.pixels.permute(0, 3, 1, 2).float()
     shares = {}
     for which in ("real", "binary"):
         network.set_test_weights(which)  # type: ignore[arg-type]
         with torch.no_grad():
-            shares[which] = float((network(pixels).argmax(1).numpy() == truth).mean())
+            shares[which] = float((network(pixels).argmax(1) == held_out.labels).numpy().mean())
     assert last.validation_accuracy == shares["real"] != shares["binary"]
 
 
@@ -174,14 +174,18 @@ def test_validation_accuracy_is_that_of_the_integer_network(dtype: str, tmp_path
     recipe = replace(CONV, epochs=2, input_dtype=dtype, pixel_threshold=150)  # type: ignore[arg-type]
     (*_, last) = run(tmp_path, recipe)
     network, _ = export_checkpoint(tmp_path / "last.safetensors")
-    held_out = Split(COLOURS.train.images[-30:], COLOURS.train.labels[-30:])
-    assert last.validation_accuracy == float((golden.classify(network, held_out.images) == held_out.labels).mean())
+    _, held_out, _ = divided_images(COLOURS, recipe, torch.device("cpu"))
+    assert last.validation_accuracy == float((golden.classify(network, held_out.pixels.numpy()) == held_out.labels.numpy()).mean())
 
 
-def test_the_last_images_are_held_out(tmp_path: Path) -> None:
-    """A training does not depend on them; it does on the one before."""
+def test_a_training_does_not_depend_on_images_held_out(tmp_path: Path) -> None:
+    """It does on those that train; which is which is seen by images that hold their numbers."""
+    labels = COLOURS.train.labels
+    numbered = Split(np.arange(len(labels), dtype="<u2").view(np.uint8).reshape(-1, 1, 2, 1), labels)
+    fit, held_out, _ = divided_images(replace(COLOURS, train=numbered), CONV, torch.device("cpu"))
+    first_fit, first_held_out = (int(part.pixels[0].numpy().reshape(-1).view("<u2")[0]) for part in (fit, held_out))
     outcomes = []
-    for index, change in enumerate((None, -30, -31)):
+    for index, change in enumerate((None, first_held_out, first_fit)):
         images = COLOURS.train.images.copy()
         if change is not None:
             images[change] = 255
@@ -350,7 +354,8 @@ def test_batch_that_exceeds_the_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_more_images_held_out_than_there_are(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match=r"^batch must be at most the 0 images that train, not 20; 230 are held out$"):
+    rule = "validation must leave each class an image that trains, not hold out 300 of 230, with all 88 of class 0"
+    with pytest.raises(ArtefactError, match=rf"^{rule}; give a smaller --validation, or 0$"):
         train(replace(RECIPE, validation=300), DATASET, tmp_path)
 
 

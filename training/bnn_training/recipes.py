@@ -44,8 +44,8 @@ class Recipe:
     pixel_threshold: int = 128  # for bits: pixels from here on are +1
     padding: int = 0  # rows and columns of true zeros around the input of each convolution
     augmentation: AffineRange = field(default_factory=AffineRange)
-    validation: int = 0  # so many of the last training images choose the epoch; with 0 the last epoch is the result
-    balanced_validation: bool = False  # hold out as many of each class
+    validation: int = 0  # so many training images, evenly over classes, choose the epoch; with 0 the last epoch is the result
+    balanced_validation: bool = False  # as many of each class, instead of in proportion to its size
     bfloat16: bool = True  # multiply training products in bfloat16
     seed: int = 1
 
