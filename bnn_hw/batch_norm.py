@@ -32,10 +32,8 @@ _BEYOND: Final = 1 << 40  # any sum
 class BatchNorm:
     """Batch norm in eval mode of a sum, ``gamma * (sum + bias - mean) / sqrt(variance + epsilon) + beta``.
 
-    (Ioffe and Szegedy 2015.) With `shift` the factor is ``AP2(gamma) * AP2(1 / sqrt(variance + epsilon))``, where AP2 gives the
-    power of two next to its argument by ratio (Hubara et al. 2016, algorithm 3).
-
-    `bias`, `mean`, `variance`, `gamma`, `beta`: [outputs] float.
+    `bias`, `mean`, `variance`, `gamma`, `beta`: [outputs] float (Ioffe and Szegedy 2015). Shift-based batch norm (Hubara et al.
+    2016, algorithm 3) has `slope`, [outputs] float, powers of two, in place of ``gamma / sqrt(variance + epsilon)``.
     """
 
     bias: np.ndarray
@@ -44,7 +42,7 @@ class BatchNorm:
     gamma: np.ndarray
     beta: np.ndarray
     epsilon: float
-    shift: bool = False
+    slope: np.ndarray | None = None
 
     def check(self, layer: str) -> None:
         """Raises `ArtefactError` naming layer and neuron where a value is not finite or a variance not positive."""
@@ -65,7 +63,7 @@ class BatchNorm:
         for neuron, threshold in enumerate(self._thresholds):
             if threshold is None:  # a constant neuron
                 offset[neuron] = 0 if self.beta[neuron] >= 0 else -1
-            elif self.gamma[neuron] > 0:  # fires from the threshold on
+            elif self._factor[neuron] > 0:  # fires from the threshold on
                 direction[neuron], offset[neuron] = 1, max(-_BEYOND, min(-ceil(threshold), _BEYOND))
             else:
                 direction[neuron], offset[neuron] = -1, max(-_BEYOND, min(floor(threshold), _BEYOND))
@@ -87,19 +85,23 @@ class BatchNorm:
                 count += max(0, min(last, sums.count - 1) - max(first, 0) + 1)
         return count
 
+    @property
+    def _factor(self) -> np.ndarray:
+        """What has the sign of the slope."""
+        return self.gamma if self.slope is None else self.slope
+
     @cached_property
     def _thresholds(self) -> list["_Root | None"]:
         """The sum at which each neuron's function is zero, or None where its slope is zero."""
         return [self._threshold(neuron) for neuron in range(len(self.gamma))]
 
     def _threshold(self, neuron: int) -> "_Root | None":
-        names = ("bias", "mean", "variance", "gamma", "beta")
-        bias, mean, variance, gamma, beta = (Fraction(float(getattr(self, name)[neuron])) for name in names)
-        if gamma == 0:
+        values = (self.bias, self.mean, self.variance, self._factor, self.beta)
+        bias, mean, variance, factor, beta = (Fraction(float(of_neurons[neuron])) for of_neurons in values)
+        if factor == 0:
             return None
-        square = variance + Fraction(self.epsilon)
-        slope_square = Fraction(4) ** (_next_power(gamma**2) + _next_power(1 / square)) if self.shift else gamma**2 / square
-        return _Root(mean - bias, -1 if (beta > 0) == (gamma > 0) else 1, beta**2 / slope_square)
+        square = variance + Fraction(self.epsilon) if self.slope is None else 1
+        return _Root(mean - bias, -1 if (beta > 0) == (factor > 0) else 1, (beta / factor) ** 2 * square)
 
 
 @dataclass(frozen=True)
@@ -127,11 +129,3 @@ class _Root:
 
     def __ceil__(self) -> int:
         return -floor(-self)
-
-
-def _next_power(square: Fraction) -> int:
-    """Returns the exponent of the power of two next to the root of `square`, which is positive; half way goes up."""
-    log2 = square.numerator.bit_length() - square.denominator.bit_length()
-    if square < Fraction(2) ** log2:
-        log2 -= 1
-    return (log2 + 1) // 2

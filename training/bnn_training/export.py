@@ -259,7 +259,7 @@ def _batch_norm(block: BinaryBlock) -> BatchNorm:
         gamma=norm.weight.detach().numpy(),
         beta=norm.bias.detach().numpy(),
         epsilon=norm.epsilon,
-        shift=isinstance(norm, ShiftBatchNorm),
+        slope=norm.slope.detach().numpy() if isinstance(norm, ShiftBatchNorm) else None,
     )
 
 

@@ -15,12 +15,14 @@ NETWORK: Final = "network.safetensors"
 _WRITTEN: Final = (LAST, BEST, NETWORK, LOG, CURVES, "events.out.tfevents.*")
 
 
-def clear(folder: Path) -> list[str]:
-    """Removes what a training has written; returns the names of these files. Whatever else is in the folder stays."""
+def clear(folder: Path) -> str:
+    """Removes what a training has written; returns what that was, or nothing. Whatever else is in the folder stays."""
+    log = folder / LOG
+    epochs = len(log.read_text().splitlines()) if log.exists() else 0
     found = [path for pattern in _WRITTEN for path in sorted(folder.glob(pattern))]
     for path in found:
         path.unlink()
-    return [path.name for path in found]
+    return f"{epochs:,} epochs in {', '.join(path.name for path in found)}" if found else ""
 
 
 def shorten_log(path: Path, epochs: int) -> None:

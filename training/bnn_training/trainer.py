@@ -93,11 +93,11 @@ def train(
     Raises `ArtefactError` when the folder holds a training of other settings or data, when the processes differ in what they
     found, when the batch does not divide into them, and when the loss is no longer finite.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     training = prepare(recipe, dataset, device or torch.device("cpu"), name=name, compiled=compiled)
     check_same("data", training.data.sha256)
     done, best, message = _begin(training, folder, start)
     check_same("epochs done", done)  # and nobody reads what the first one writes next
+    folder.mkdir(parents=True, exist_ok=True)
     if rank() == 0:
         shorten_log(folder / LOG, done)
         if message:
@@ -251,8 +251,8 @@ def _begin(training: Training, folder: Path, start: Start) -> tuple[int, float, 
     """Brings a training to where it goes on; returns the epochs done, the best validation accuracy, and what there is to say."""
     path, epochs = folder / LAST, training.recipe.epochs
     if start == "restart":
-        removed = clear(folder) if rank() == 0 else []
-        return 0, 0.0, f"{folder} begins anew, without what was there: {', '.join(removed)}" if removed else ""
+        removed = clear(folder) if rank() == 0 else ""
+        return 0, 0.0, f"{folder} begins anew; removed: {removed}" if removed else ""
     if not path.exists():
         if start == "extend":
             raise ArtefactError(f"{folder} holds no training to extend; leave --extend out, or give another --out")
@@ -262,7 +262,11 @@ def _begin(training: Training, folder: Path, start: Start) -> tuple[int, float, 
     found = differences(checkpoint, training.recipe, training.shape, training.data)
     extended = bool(found) and training.data.sha256 == checkpoint.data.sha256 and extends(before, training.recipe)
     if found and not (extended and start == "extend"):
-        ways = ", --restart to begin anew, or --extend to go on" if extended else ", or --restart to begin anew"
+        ways = (
+            ", --restart to begin anew in its place, or --extend to go on"
+            if extended
+            else ", or --restart to begin anew in its place"
+        )
         raise ArtefactError(f"{path} is of another training: {'; '.join(found)}; give another --out{ways}")
     _restore(training, checkpoint, path)
     if extended:
