@@ -4,7 +4,7 @@
 A threshold is found by evaluating the trained layer's own function, in its own arithmetic, not by solving for it.
 That function is monotone in the sum, since subtracting, multiplying by a constant and adding are monotone also after
 rounding; so a bisection over the reachable sums finds the one place where the sign changes, and agrees with the
-function at every one of them.
+function at every one of them. `bnn_hw.batch_norm` has that function without rounding, to be folded in its place.
 """
 
 from collections.abc import Callable
@@ -15,47 +15,11 @@ import numpy as np
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import DenseRelu, Scores, Sums
 
-__all__ = ["BatchNorm", "FoldedNeurons", "fold_neurons", "fold_relu", "fold_scores"]
+__all__ = ["FoldedNeurons", "fold_neurons", "fold_relu", "fold_scores"]
 
 _INT32_MAX = (1 << 31) - 1
 _MAX_SCALE = (1 << 17) - 1  # of a layer of 8-bit outputs
 _MAX_SHIFT = 31
-
-
-@dataclass(frozen=True, eq=False)
-class BatchNorm:
-    """Batch norm in eval mode, ``gamma * (x - mean) / sqrt(variance + epsilon) + beta`` (Ioffe and Szegedy 2015).
-
-    All [outputs] float; `check` raises `ArtefactError` naming layer and neuron where it is undefined.
-    """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    gamma: np.ndarray
-    beta: np.ndarray
-    epsilon: float
-
-    def check(self, layer: str) -> None:
-        """Raises `ArtefactError` where a value is not finite or a variance not positive."""
-        for name in ("mean", "variance", "gamma", "beta"):
-            values = getattr(self, name)
-            defined = np.isfinite(values) & ((values > 0) if name == "variance" else True)
-            if not defined.all():
-                neuron = int(np.flatnonzero(~defined)[0])
-                rule = "positive and finite" if name == "variance" else "finite"
-                raise ArtefactError(
-                    f"layer {layer}, neuron {neuron}: batch norm {name} must be {rule}, not {values[neuron]}; "
-                    "train on, or remove the neuron"
-                )
-
-    @property
-    def slope(self) -> np.ndarray:
-        """The factor of x: [outputs] float64."""
-        return self.gamma.astype(np.float64) / np.sqrt(self.variance.astype(np.float64) + self.epsilon)
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Returns the normalized x, [..., outputs], in float64."""
-        return (x - self.mean.astype(np.float64)) * self.slope + self.beta.astype(np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,6 +51,7 @@ __all__ = [  # the layers too, so that a network and its layers come from one pl
     "Step",
     "Sums",
     "WeightLayer",
+    "check_network_name",
     "element_bits",
     "layer_sums",
     "scaled_limits",
@@ -89,8 +90,7 @@ class Network:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
-            raise ArtefactError(f"network name must be lower-case letters, digits, - and _, from a letter on, not {self.name!r}")
+        check_network_name(self.name)
         names = [layer.name for layer in self.layers]
         if len(set(names)) != len(names):
             raise ArtefactError(f"layer names must differ, not {', '.join(names)}")
@@ -155,6 +155,12 @@ class Sums:
     def never(self) -> int:
         """The threshold that no sum reaches."""
         return self.always + self.count
+
+
+def check_network_name(name: object) -> None:
+    """Raises `ArtefactError` where a network cannot have that name."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ArtefactError(f"network name must be lower-case letters, digits, - and _, from a letter on, not {name!r}")
 
 
 def layer_sums(layer: WeightLayer, signal: Signal) -> Sums:

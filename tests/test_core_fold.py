@@ -11,8 +11,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from bnn_hw import golden
+from bnn_hw.batch_norm import BatchNorm
 from bnn_hw.errors import ArtefactError
-from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_scores
+from bnn_hw.fold import FoldedNeurons, fold_neurons, fold_scores
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Sums
 from bnn_training import normalization
 from bnn_training.export import export_network
@@ -224,8 +225,8 @@ def test_undefined_batch_norm(block: int, name: str, parameter: str, value: floa
 @pytest.mark.parametrize(
     ("block", "message"),
     [
-        (0, "^layer fc1, neuron 3: the activation is NaN; train again$"),
-        (1, "^layer scores, class 3: the intercept must be finite, not nan$"),
+        (0, "^layer fc1, neuron 3: bias must be finite, not nan; train on, or remove the neuron$"),
+        (1, "^layer scores, neuron 3: bias must be finite, not nan; train on, or remove the neuron$"),
     ],
 )
 def test_bias_that_is_nan(block: int, message: str) -> None:
@@ -244,12 +245,6 @@ def test_nan_between_the_ends_of_the_sums() -> None:
             lambda sums: np.where((sums == 0) & (np.arange(2) == 1), np.nan, sums.astype(float)),
             Sums.of(8, "bit"),
         )
-
-
-def test_batch_norm_by_hand() -> None:
-    norm = BatchNorm(*(np.array([value], np.float32) for value in (3, 15.75, -2, 5)), epsilon=0.25)
-    assert norm.slope.tolist() == [-0.5]
-    assert norm(np.array([[7.0], [3.0]])).tolist() == [[3.0], [5.0]]
 
 
 # Scores.
@@ -376,6 +371,7 @@ def test_a_maximum_under_a_falling_batch_norm_becomes_an_and(dtype: str, padding
     weights = rng.random((outputs, 3, 2, channels)) < 0.5
     spread = weights[0].size ** 0.5 * {"bit": 1, "int8": 75, "uint8": 150}[dtype]
     norm = BatchNorm(
+        bias=np.zeros(outputs),
         mean=np.rint(rng.normal(size=outputs) * spread + spread / 2),
         variance=rng.uniform(0.5, 2, outputs) * spread**2,
         gamma=rng.choice([-1, 0, 1], outputs, p=(0.45, 0.1, 0.45)) * rng.uniform(0.5, 2, outputs),
@@ -383,7 +379,7 @@ def test_a_maximum_under_a_falling_batch_norm_becomes_an_and(dtype: str, padding
         epsilon=1e-4,
     )
     sums = Sums.of(weights[0].size, dtype, zeros=dtype == "bit" and padding_value == 0)
-    folded = fold_neurons("conv1", weights, norm, sums)
+    folded = fold_neurons("conv1", weights, norm.exact(), sums)
     conv = Conv("conv1", folded.weights, folded.thresholds, padding=(1, 1, 1, 1), padding_value=padding_value)
     pool = MaxPool("pool1", (size, size), (step, step), folded.falling)
     places = (rows + 2 - 3 + 1 - size) // step + 1, (columns + 2 - 2 + 1 - size) // step + 1

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from bnn_training.augment import AffineRange
-from bnn_training.catalogue import RECIPES
+from bnn_training.catalogue import RECIPES, network_name
 from bnn_training.recipes import Recipe, recipe_network
 from bnn_training.topology import Style, build_network, scaled_topology
+from identities import made_up_data
 
 # 2x128C3-P2-2x256C3-P2-2x512C3-P2-1024-1024-10, and SVHN's with half the channels.
 VGG = "128C3-128C3-MP2-256C3-256C3-MP2-512C3-512C3-MP2-1024-1024"
@@ -178,3 +179,18 @@ def test_a_scaled_topology_is_one(factor: float) -> None:
             outputs = len(one.product.weight)
             assert math.isclose(len(other.product.weight), outputs * factor, abs_tol=0.5)
             assert (one.pool, type(one.product)) == (other.pool, type(other.product))
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("mnist", "mnist-tiny"),
+        ("svhn", "mnist-tiny"),
+        ("bars", "bars"),
+        ("mnist-own", "mnist-own"),
+        ("cifar10-paper", "cifar10-paper-own"),
+    ],
+)
+def test_networks_for_data_of_ones_own_are_named_after_these(data: str, name: str) -> None:
+    """And never as a recipe is, whose networks are published under its name."""
+    assert network_name(RECIPES["mnist-tiny"], made_up_data(data, 2)) == name

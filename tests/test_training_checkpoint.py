@@ -21,8 +21,10 @@ from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import Checkpoint, load_checkpoint, load_network, save_checkpoint
 from bnn_training.recipes import Recipe, recipe_network
+from identities import made_up_data
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
+DATA = made_up_data("stripes", 3)
 RECIPE = Recipe("tiny", "stripes", "7-5", epochs=3, augmentation=AffineRange(1, 0.5, 0.25, 2, border="zeros"), bfloat16=False)
 IMAGES = Recipe("conv", "stripes", "4C2-MP2-5", epochs=3, input_dtype="int8", padding=1, augmentation=AffineRange(mirror=True))
 
@@ -62,12 +64,12 @@ def checkpoint() -> Checkpoint:
     torch.manual_seed(1)
     network = recipe_network(RECIPE, (2, 6, 1), 3)
     tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
-    return Checkpoint(RECIPE, (2, 6, 1), 3, 2, 0.75, tensors)
+    return Checkpoint("stripes-own", RECIPE, (2, 6, 1), DATA, 2, 0.75, tensors)
 
 
 def description(**fields: Any) -> dict[str, Any]:
-    whole = {"format": CHECKPOINT_FORMAT, "version": 3, "recipe": asdict(RECIPE), "input_shape": [2, 6, 1], "classes": 3}
-    return {**whole, "epoch": 2, "best_validation": 0.75, **fields}
+    whole = {"format": CHECKPOINT_FORMAT, "version": 4, "name": "stripes-own", "recipe": asdict(RECIPE), "input_shape": [2, 6, 1]}
+    return {**whole, "data": DATA.as_json(), "epoch": 2, "best_validation": 0.75, **fields}
 
 
 def write(folder: Path, content: object) -> Path:
@@ -82,12 +84,13 @@ def test_round_trip(tmp_path: Path) -> None:
     saved = checkpoint()
     save_checkpoint(saved, tmp_path / "c.safetensors")
     loaded = load_checkpoint(tmp_path / "c.safetensors")
-    fields = ("recipe", "input_shape", "classes", "epoch", "best_validation")
+    fields = ("name", "recipe", "input_shape", "data", "epoch", "best_validation")
     assert [getattr(loaded, name) for name in fields] == [getattr(saved, name) for name in fields]
     assert loaded.tensors.keys() == saved.tensors.keys()
     assert all(torch.equal(loaded.tensors[name], tensor) for name, tensor in saved.tensors.items())
     assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
-    assert asdict(load_checkpoint(write(tmp_path, description())).recipe) == asdict(RECIPE)
+    written = load_checkpoint(write(tmp_path, description()))
+    assert (asdict(written.recipe), written.data, written.name) == (asdict(RECIPE), DATA, "stripes-own")
 
 
 @pytest.mark.parametrize("recipe", [RECIPE, IMAGES, SHIFTED], ids=lambda recipe: recipe.name)
@@ -167,12 +170,16 @@ def recipe(**fields: Any) -> dict[str, Any]:
     return description(recipe={**asdict(RECIPE), **fields})
 
 
+def data(**fields: Any) -> dict[str, Any]:
+    return description(data={**DATA.as_json(), **fields})
+
+
 def augmentation(**fields: Any) -> dict[str, Any]:
     return recipe(augmentation={**asdict(RECIPE.augmentation), **fields})
 
 
 def other_version(version: object) -> str:
-    return f": checkpoint version must be 3, not {version}; train again, or export it with the bnn_hw that wrote it"
+    return f": checkpoint version must be 4, not {version}; train again, or export it with the bnn_hw that wrote it"
 
 
 @pytest.mark.parametrize(
@@ -185,8 +192,8 @@ def other_version(version: object) -> str:
         ("[" * 100_000, OTHER_VERSION),
         ({}, OTHER_VERSION),
         (description(version=1), other_version(1)),
-        (description(version=2), other_version(2)),
-        (description(version="3"), other_version("'3'")),
+        (description(version=3), other_version(3)),
+        (description(version="4"), other_version("'4'")),
         (description(recipe=None), OTHER_VERSION),
         (description(recipe={}), OTHER_VERSION),
         (recipe(momentum=1), OTHER_VERSION),
@@ -194,8 +201,12 @@ def other_version(version: object) -> str:
         (recipe(augmentation=None), OTHER_VERSION),
         (description(input_shape=None), OTHER_VERSION),
         (description(input_shape=6), OTHER_VERSION),
+        (description(data=None), OTHER_VERSION),
+        (description(data={}), OTHER_VERSION),
+        (data(pixels={}), OTHER_VERSION),
+        (data(sha256=5), OTHER_VERSION),
     ],
-    ids=range(16),
+    ids=range(20),
 )
 def test_wrong_description(content: object, message: str, tmp_path: Path) -> None:
     refused(write(tmp_path, content), message)
@@ -233,8 +244,9 @@ FLAGS = ("bfloat16", "stochastic_weights", "shift_batch_norm", "balanced_validat
         *((augmentation, name, (1, 0.0, None, "yes")) for name in ("whole_pixels", "mirror")),
         (augmentation, "border", ("wrap", None, 0, True)),
         (description, "input_shape", ("abc", ["2", 6, 1], [2, 6], [], [-2, -6, 1], [0], [2.0, 6, 1], [(1 << 20) + 1, 6, 1])),
-        (description, "classes", (0, -3, "3", None, 3.0, (1 << 20) + 1)),
-        (description, "epoch", (0, "2", None)),
+        (description, "name", ("", "Upper", "-", 5, None)),
+        (data, "class_names", ([], None, "abc", [1, 2, 3])),
+        (description, "epoch", (0, "2", None, 4)),
         (description, "best_validation", ("x", None)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -251,7 +263,7 @@ def test_a_field_out_of_its_range_is_named(
 @pytest.mark.parametrize(
     "fields",
     [
-        {"classes": 4},
+        {"data": made_up_data("stripes", 4).as_json()},
         {"input_shape": [12, 6, 1]},
         {"recipe": {**asdict(RECIPE), "topology": "7"}},
         {"recipe": {**asdict(RECIPE), "topology": "7C1-5"}},

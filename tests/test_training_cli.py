@@ -3,21 +3,26 @@
 
 import json
 import re
+import shutil
 import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from PIL import Image
 
 from bnn_hw import golden
 from bnn_hw.cli import app, main
-from bnn_hw.datasets import load_own_dataset
+from bnn_hw.datasets import Dataset, load_own_dataset, open_dataset
+from bnn_hw.errors import ArtefactError
 from bnn_hw.network_file import load_network, network_digest
+from bnn_hw.packaged import packaged_models, packaged_test_images
+from bnn_hw.provenance import trained_on
 from bnn_training.catalogue import RECIPES
 from bnn_training.checkpoint import load_checkpoint
 from bnn_training.forecast import Forecast
@@ -25,10 +30,14 @@ from bnn_training.forecast import Forecast
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 
 
+def run(*arguments: object) -> Result:
+    """Runs a command in this process; errors come as they are."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False, standalone_mode=False)
+
+
 def invoke(*arguments: object) -> str:
-    """Runs a command in this process; returns what it prints. Errors come as they are."""
-    finished = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False, standalone_mode=False)
-    return finished.stdout
+    """Returns what a command prints."""
+    return run(*arguments).stdout
 
 
 def own_file(folder: Path, channels: int = 1) -> Path:
@@ -57,12 +66,15 @@ def test_train_on_arrays(tmp_path: Path) -> None:
     changes = {"dataset": "own", "topology": "16-16-16", "epochs": 2, "batch": 20, "learning_rate": 0.004, "seed": 7}
     expected = replace(RECIPES["mnist-tiny"], **changes)
     checkpoint = load_checkpoint(out / "best.safetensors")
-    assert (checkpoint.recipe, checkpoint.input_shape, checkpoint.classes) == (expected, (8, 8, 1), 2)
+    dataset = load_own_dataset(data)
+    assert (checkpoint.recipe, checkpoint.input_shape, checkpoint.data) == (expected, (8, 8, 1), dataset.identity)
     network = load_network(out / "network.safetensors")
     assert printed["network"] == str(out / "network.safetensors")
     assert printed["network_sha256"] == network_digest(network)
-    assert network.provenance["dataset"] == "own"
-    test = load_own_dataset(data).test
+    assert trained_on(network) == dataset.identity
+    assert network.name == checkpoint.name == printed["name"] == "own"
+    assert (printed["ties"], printed["near_ties"]) == ("torch", network.provenance["near_ties"])
+    test = dataset.test
     accuracy = float((golden.classify(network, test.images) == test.labels).mean())
     assert printed["agreement"]["folded_accuracy"] == network.provenance["test_accuracy"] == accuracy
     assert (printed["agreement"]["images"], printed["agreement"]["differing_decisions"]) == (30, 0)
@@ -196,11 +208,17 @@ def refused(
         (1, r"Invalid value for '--batch': 0 is not in the range x>=1", ("--batch", 0)),
         (1, r"Invalid value for '--lr': 0\.0 is not in the range x>0", ("--lr", 0)),
         (1, r"Invalid value for '--width': -1\.0 is not in the range x>0", ("--width", -1)),
+        (1, r"Invalid value for '--pixel-threshold': 257 is not in the range 0<=x<=256", ("--pixel-threshold", 257)),
+        (1, r"--pixel-threshold makes bits of pixels, and cifar10 takes more ", ("--recipe", "cifar10", "--pixel-threshold", 9)),
+        (1, r"Invalid value for '--name': network name must be .* letter on, not 'A'$", ("--name", "A")),
+        (1, r"--extend and --restart exclude each other: ", ("--extend", "--restart")),
+        (2, r".*run holds no training to extend; leave --extend out, or give another --out$", ("--extend",)),
+        (2, r"batch must be at least 2, so that batch norm has a variance, not 1$", ("--batch", 1)),
         (2, r"batch must be at most the 120 images that train, not 121$", ("--batch", 121, "--device", "cpu")),
         (2, r"classes must differ, not a, a$", ("--classes", "a,a")),
         (2, r".*own\.npz: train_labels\[\d+\] must be in 0\.\.0, not 1$", ("--classes", "a")),
     ],
-    ids=range(9),
+    ids=range(15),
 )
 def test_bad_options(
     code: int,
@@ -235,5 +253,136 @@ def test_classes_go_with_ones_own_data_set(
 def test_other_settings_do_not_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     command = ("train", *REDUCED, "--data", own_file(tmp_path), "--out", tmp_path / "run", "--device", "cpu")
     invoke(*command, "--json")
-    message = r".*last\.safetensors belongs to other settings "
-    refused(2, message, monkeypatch, capsys, *command, "--lr", 0.01)
+    capsys.readouterr()
+    message = r".*last\.safetensors is of another training: learning_rate was 0\.004, now 0\.01; give another --out, or --restart "
+    refused(2, message, monkeypatch, capsys, *command, "--lr", 0.01, "--json")
+
+
+def test_more_epochs_and_beginning_anew(tmp_path: Path) -> None:
+    command = ("train", *REDUCED, "--data", own_file(tmp_path), "--out", tmp_path / "run", "--device", "cpu", "--json")
+    last = tmp_path / "run" / "last.safetensors"
+    first = run(*command)
+    assert f"{last} is complete: 2 of 2 epochs\n" in run(*command).stderr
+    extended = run(*command, "--epochs", 3, "--extend")
+    assert (
+        f"{last} goes on after epoch 2; the cosine schedule is stretched from 2 epochs to 3: the learning rate " in extended.stderr
+    )
+    assert json.loads(extended.stdout)["network_sha256"] == network_digest(load_network(tmp_path / "run" / "network.safetensors"))
+    anew = run(*command, "--restart")
+    assert f"{tmp_path / 'run'} begins anew; removed: 3 epochs in last.safetensors, best.safetensors, network" in anew.stderr
+    assert json.loads(anew.stdout) == json.loads(first.stdout)
+
+
+def test_processes_that_torchrun_starts_again_do_not_begin_anew_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ("train", *REDUCED, "--data", own_file(tmp_path), "--out", tmp_path / "run", "--device", "cpu", "--restart", "--json")
+    invoke(*command)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert "begins anew" in run(*command).stderr
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert "is complete: 2 of 2 epochs" in run(*command).stderr
+
+
+def pictures(folder: Path, *names: str) -> Path:
+    """Writes the images of `own_file` as pictures of classes of these names, bright above and below."""
+    dataset = load_own_dataset(own_file(folder))
+    for split, part in (("train", dataset.train), ("test", dataset.test)):
+        for label, name in enumerate(names):
+            (folder / "pictures" / split / name).mkdir(parents=True)
+            for index in np.flatnonzero(part.labels == label):
+                Image.fromarray(part.images[index, ..., 0]).save(folder / "pictures" / split / name / f"{index:03}.png")
+    return folder / "pictures"
+
+
+def test_data_that_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures that were exchanged, one class more, and classes in another order."""
+    data = pictures(tmp_path, "up", "down")
+    command = ("train", *REDUCED, "--data", data, "--out", tmp_path / "run", "--device", "cpu", "--json", "--classes")
+    invoke(*command, "up,down")
+    network = (tmp_path / "run" / "network.safetensors").read_bytes()
+
+    def is_refused(classes: str, phrase: str) -> None:
+        capsys.readouterr()
+        message = rf".*run/last\.safetensors is of another training: {phrase}; give another --out, or --restart to begin anew"
+        refused(2, message, monkeypatch, capsys, *command, classes)
+        assert (tmp_path / "run" / "network.safetensors").read_bytes() == network
+
+    is_refused("down,up", "classes were up, down, now down, up")
+    for split in ("train", "test"):
+        shutil.copytree(data / split / "up", data / split / "third")
+    is_refused("up,down,third", "classes were up, down, now up, down, third")
+    for split in ("train", "test"):
+        (data / split / "up").rename(data / split / "x")
+        (data / split / "down").rename(data / split / "up")
+        (data / split / "x").rename(data / split / "down")
+    is_refused("up,down", "the pictures or labels changed")
+
+
+def test_export_measures_on_the_data_of_the_training_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the order of the training's classes, which need not be told again."""
+    data = pictures(tmp_path, "up", "down")
+    train = ("train", *REDUCED, "--data", data, "--classes", "up,down", "--out", tmp_path / "run", "--device", "cpu", "--json")
+    trained = json.loads(invoke(*train))
+    command = ("export", tmp_path / "run" / "best.safetensors", "--out", tmp_path / "n.safetensors")
+    exported = json.loads(invoke(*command, "--data", data, "--json"))
+    assert (exported["agreement"], exported["network_sha256"]) == (trained["agreement"], trained["network_sha256"])
+    message = (
+        r".*best\.safetensors was trained on other data than .*own\.npz: classes were up, down, now 0, 1; name those, or leave"
+    )
+    refused(2, message, monkeypatch, capsys, *command, "--data", tmp_path / "own.npz", "--classes", "0,1")
+    message = r".*best\.safetensors was trained on other data than .*pictures: classes were up, down, now down, up; name those, or"
+    refused(2, message, monkeypatch, capsys, *command, "--data", data, "--classes", "down,up")
+    monkeypatch.setenv("BNN_HW_DATA", str(tmp_path))  # where published data sets lie, which these are not
+    assert json.loads(invoke(*command, "--json"))["agreement"] is None
+
+
+def test_the_network_is_named_after_the_data_or_as_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_file(tmp_path).rename(tmp_path / "Cats & Dogs.npz")
+    monkeypatch.chdir(tmp_path)
+    command = ("train", *REDUCED, "--data", "Cats & Dogs.npz", "--device", "cpu", "--json")
+    printed = json.loads(invoke(*command))
+    assert (printed["name"], printed["network"]) == ("cats-dogs", "runs/cats-dogs-mnist-tiny/network.safetensors")
+    printed = json.loads(invoke(*command, "--name", "pets-2", "--ties", "exact"))
+    assert (printed["name"], printed["ties"]) == ("pets-2", "exact")
+    assert printed["network"] == "runs/pets-2/network.safetensors"
+    exported = ("export", "runs/pets-2/best.safetensors", "--out", "n.safetensors", "--json")
+    assert json.loads(invoke(*exported))["name"] == "pets-2"
+    assert json.loads(invoke(*exported, "--name", "other"))["name"] == load_network(Path("n.safetensors")).name == "other"
+
+
+def test_data_called_as_mnist_are_not_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(1)
+    arrays = {}
+    for split, count in (("train", 80), ("test", 20)):
+        labels = rng.integers(0, 10, count)
+        arrays |= {f"{split}_images": rng.integers(0, 256, (count, 28, 28), np.uint8), f"{split}_labels": labels}
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    monkeypatch.chdir(tmp_path)
+    printed = json.loads(invoke("train", *REDUCED, "--data", "mnist.npz", "--device", "cpu", "--json"))
+    network = load_network(Path(printed["network"]))
+    assert network.name not in packaged_models()
+    assert packaged_test_images(network) is None
+    with pytest.raises(ArtefactError, match=r"^no test images are packaged for mnist-own; "):
+        invoke("infer", "--model", printed["network"])
+
+
+def test_what_was_read_is_shown(tmp_path: Path) -> None:
+    shown = invoke("train", *REDUCED, "--data", own_file(tmp_path), "--out", tmp_path / "run", "--device", "cpu", "--dry-run")
+    for row in (r"training images +│ 120 \(0 \d+, 1 \d+\)", r"test images +│ 30 \(0 \d+, 1 \d+\)", r"shape +│ 8x8x1"):
+        assert re.search(row, shown), shown
+
+
+def test_notes_on_the_data_are_warnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On standard error, so that what --json prints is JSON."""
+
+    def noted(*arguments: Any, **how: Any) -> Dataset:
+        return replace(open_dataset(*arguments, **how), notes=("a note",))
+
+    module = sys.modules["bnn_hw.cli.train"]  # of which the package has the command, by the same name
+    monkeypatch.setattr(module, "open_dataset", noted)
+    monkeypatch.setattr(module, "pixel_notes", lambda dataset, input_: (f"{dataset.name}, {input_.pixel_threshold}",))
+    command = ("train", *REDUCED, "--data", own_file(tmp_path), "--out", tmp_path / "run", "--device", "cpu", "--dry-run", "--json")
+    shown = run(*command, "--pixel-threshold", 77)
+    assert shown.stderr.splitlines()[:2] == ["warning: a note", "warning: own, 77"]
+    assert json.loads(shown.stdout)["recipe"]["pixel_threshold"] == 77

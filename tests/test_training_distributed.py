@@ -2,6 +2,7 @@
 """Two processes that train together: the same network as one with the same batch, also after one of them was killed."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from bnn_training.checkpoint import load_checkpoint, load_network
-from bnn_training.trainer import BEST, LAST, LOG, EpochReport, train
+from bnn_training.run_folder import BEST, LAST, LOG
+from bnn_training.trainer import EpochReport, train
 from distributed_training import DATASET, TRAININGS
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
@@ -78,6 +80,16 @@ def test_the_first_process_alone_writes(together: Path) -> None:
     for name in TRAININGS:
         assert sorted(path.name for path in (together / f"{name}-0").iterdir()) == [BEST, LAST, LOG]
         assert list((together / f"{name}-1").iterdir()) == []
+
+
+def test_processes_that_find_different_checkpoints_are_refused(together: Path, tmp_path: Path) -> None:
+    """Here the first one finds a complete training and the other none, as on two machines without a common folder."""
+    shutil.copytree(together, tmp_path / "again")
+    before = {path: path.read_bytes() for path in tmp_path.glob("again/dense-*/*")}
+    finished = torchrun(WORKER, tmp_path / "again", "", "dense")
+    assert finished.returncode != 0
+    assert "processes differ in their epochs done: 3, 0; give all of them the same files" in finished.stderr
+    assert {path: path.read_bytes() for path in tmp_path.glob("again/dense-*/*")} == before
 
 
 def test_a_killed_process_is_started_again_and_nothing_is_lost(together: Path, tmp_path: Path) -> None:

@@ -16,13 +16,15 @@ from bnn_hw.datasets import Split
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network
 from bnn_hw.network_file import load_network, network_bytes, save_network
+from bnn_hw.provenance import trained_on
 from bnn_training.checkpoint import Checkpoint, save_checkpoint
-from bnn_training.export import Agreement, compare, export_checkpoint, export_network, float_scores
+from bnn_training.export import Agreement, Ties, compare, export_checkpoint, export_network, float_scores, near_ties
 from bnn_training.inputs import to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
-from bnn_training.normalization import BatchNorm
+from bnn_training.normalization import BatchNorm, ShiftBatchNorm
 from bnn_training.recipes import Recipe, recipe_network
+from identities import made_up_data
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
 RECIPE = Recipe("tiny", "noise", "40-30", epochs=3, pixel_threshold=100, bfloat16=False)
@@ -94,14 +96,16 @@ def test_export_does_not_change_the_network() -> None:
 def test_export_of_a_checkpoint(tmp_path: Path) -> None:
     model = trained(5)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    save_checkpoint(Checkpoint(RECIPE, (6, 6, 1), 4, 2, 0.5, tensors), tmp_path / "c.safetensors")
+    save_checkpoint(Checkpoint("noisy", RECIPE, (6, 6, 1), made_up_data("noise", 4), 2, 0.5, tensors), tmp_path / "c.safetensors")
     images = split(300, 6)
     network, nothing = export_checkpoint(tmp_path / "c.safetensors")
     measured, agreement = export_checkpoint(tmp_path / "c.safetensors", images)
     assert nothing is None
     assert agreement == compare(model, network, images)
-    assert (network.name, network.input) == ("tiny", Input((6, 6, 1), "bit", 100))
-    assert network.provenance["epoch"] == 2
+    assert (network.name, network.input) == ("noisy", Input((6, 6, 1), "bit", 100))
+    assert (network.provenance["epoch"], network.provenance["ties"]) == (2, "torch")
+    assert trained_on(network) == made_up_data("noise", 4)
+    assert export_checkpoint(tmp_path / "c.safetensors", name="other")[0].name == "other"
     assert measured.provenance["test_accuracy"] == agreement.folded_accuracy
     assert np.array_equal(golden.scores(measured, images.images), golden.scores(network, images.images))
     save_network(measured, tmp_path / "n.safetensors")
@@ -269,11 +273,13 @@ def test_batch_norm_that_is_undefined_names_layer_and_neuron(
 
 
 @pytest.mark.parametrize(("block", "name"), [(0, "conv1"), (1, "conv2"), (3, "fc1")])
-def test_an_activation_that_is_nan_names_layer_and_neuron(block: int, name: str) -> None:
+def test_a_bias_that_is_nan_names_layer_and_neuron(block: int, name: str) -> None:
     model = conv_network(0, 128)
     with torch.no_grad():
         model.stages[block].product.bias[4] = float("nan")
-    with pytest.raises(ArtefactError, match=rf"^layer {name}, neuron 4: the activation is NaN; train again$"):
+    with pytest.raises(
+        ArtefactError, match=rf"^layer {name}, neuron 4: bias must be finite, not nan; train on, or remove the neuron$"
+    ):
         export_network("convs", model, Input(IMAGE, "int8"))
 
 
@@ -285,7 +291,7 @@ def test_export_of_a_checkpoint_with_convolutions(dtype: Literal["bit", "uint8",
     for _ in range(5):
         model(torch.randn(20, 3, 15, 13).sign())
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    save_checkpoint(Checkpoint(recipe, IMAGE, 4, 2, 0.5, tensors), tmp_path / "c.safetensors")
+    save_checkpoint(Checkpoint("noisy", recipe, IMAGE, made_up_data("noise", 4), 2, 0.5, tensors), tmp_path / "c.safetensors")
     rng = np.random.default_rng(1)
     test = Split(rng.integers(0, 256, (300, *IMAGE), np.uint8), rng.integers(0, 4, 300, np.uint8))
     network, agreement = export_checkpoint(tmp_path / "c.safetensors", test)
@@ -293,3 +299,74 @@ def test_export_of_a_checkpoint_with_convolutions(dtype: Literal["bit", "uint8",
     assert agreement is not None
     assert (agreement.images, agreement.differing_decisions) == (300, 0)
     assert network.provenance["recipe"]["topology"] == "6C3-MP2-9C3-10"
+
+
+# Sums within rounding of a threshold.
+
+TYING = Recipe("tying", "noise", "1", epochs=3, batch_norm_epsilon=0.25, bfloat16=False)
+
+
+@torch.no_grad()
+def tying_network() -> BinaryNetwork:
+    """Returns a network of one neuron, whose function is zero at its greatest sum, 3: (3 + 24) * 7 / 1.5 - 126."""
+    network = recipe_network(TYING, (3,), 2)
+    hidden, last = network.stages
+    hidden.product.weight.fill_(0.5)
+    last.product.weight.copy_(torch.tensor([[1.0], [-1.0]]))  # class 0 where the neuron fires
+    for parameter, value in (("weight", 7.0), ("bias", -126.0), ("running_mean", -24.0), ("running_var", 2.0)):
+        getattr(hidden.normalize, parameter).fill_(value)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("ties", "threshold", "winner"), [("torch", 4, 1), ("exact", 3, 0)])
+def test_a_decision_that_turns_where_floats_round(ties: Ties, threshold: int, winner: int, tmp_path: Path) -> None:
+    model = tying_network()
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    checkpoint = Checkpoint("tying", TYING, (3,), made_up_data("noise", 2), 2, 0.5, tensors)
+    save_checkpoint(checkpoint, tmp_path / "c.safetensors")
+    network, _ = export_checkpoint(tmp_path / "c.safetensors", ties=ties)
+    assert (network.provenance["ties"], network.provenance["near_ties"]) == (ties, 1)
+    hidden, _ = network.layers
+    assert isinstance(hidden, Dense)
+    assert hidden.thresholds.tolist() == [threshold]
+    inputs = np.array([[True, True, True], [True, False, True]])
+    assert golden.classify(network, inputs).tolist() == [winner, 1]
+    assert float_scores(model, inputs, (3,)).argmax(axis=1).tolist() == [1, 1]
+
+
+@torch.no_grad()
+def naive_near_ties(block: BinaryBlock, sums: list[int]) -> int:
+    """Counts the pairs within an ulp of a threshold in floats of 53 bits, from which no sum of these networks is too far."""
+    norm, count = block.normalize, 0
+    for slope, bias, mean, beta in zip(norm.slope, block.product.bias, norm.running_mean, norm.bias, strict=True):
+        if slope != 0:
+            threshold = mean.item() - bias.item() - beta.item() / slope.item()
+            greatest = max(1.0, abs(mean.item()), abs(bias.item()), abs(threshold))
+            count += sum(abs(total - threshold) <= float(np.spacing(np.float32(greatest))) for total in sums)
+    return count
+
+
+@pytest.mark.parametrize("kind", [BatchNorm, ShiftBatchNorm])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("seed", range(3))
+def test_exact_thresholds_part_from_pytorchs_near_ties_only(seed: int, padding: int, kind: type[BatchNorm]) -> None:
+    print(f"seed {seed}")
+    model = conv_network(seed, 128, padding)
+    for block in model.stages[:-1]:
+        norm = kind(len(block.normalize.weight))
+        norm.load_state_dict(block.normalize.state_dict())
+        block.normalize = norm.eval()
+    torch_fold, exact = (export_network("convs", model, Input(IMAGE, "int8"), ties=ties) for ties in ("torch", "exact"))
+    differing = 0
+    for one, other in zip(torch_fold.layers, exact.layers, strict=True):
+        if isinstance(one, Conv | Dense):
+            assert isinstance(other, Conv | Dense)
+            differing += int((one.thresholds != other.thresholds).sum())
+    kinds = ["int8", *["zeros" if padding else "bit"] * 2, "bit"]
+    expected = 0
+    for block, inputs in zip(model.stages, kinds, strict=False):
+        reach = block.product.weight[0].numel() * (128 if inputs == "int8" else 1)
+        expected += naive_near_ties(block, list(range(-reach, reach + 1, 2 if inputs == "bit" else 1)))
+    assert near_ties(model, torch_fold) == near_ties(model, exact) == expected
+    assert differing <= expected
+    assert expected > 0  # biases are halves, and many means and sums meet

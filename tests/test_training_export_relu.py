@@ -24,6 +24,7 @@ from bnn_training.layers import BinaryLinear
 from bnn_training.network import BinaryNetwork
 from bnn_training.normalization import BatchNorm, ShiftBatchNorm
 from bnn_training.recipes import Recipe, recipe_network
+from identities import made_up_data
 from naive import naive_rectified
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
@@ -56,7 +57,7 @@ def noise(images: int, shape: tuple[int, int, int], seed: int) -> Split:
 
 def saved(recipe: Recipe, network: BinaryNetwork, shape: tuple[int, int, int], path: Path) -> Path:
     tensors = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
-    save_checkpoint(Checkpoint(recipe, shape, 5, 2, 0.5, tensors), path)
+    save_checkpoint(Checkpoint(recipe.name, recipe, shape, made_up_data("noise", 5), 2, 0.5, tensors), path)
     return path
 
 

@@ -3,6 +3,7 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,8 @@ from bnn_training.export import export_checkpoint
 from bnn_training.images import divided_images
 from bnn_training.network import BinaryNetwork
 from bnn_training.recipes import Recipe
-from bnn_training.trainer import BEST, EpochReport, train
+from bnn_training.run_folder import BEST
+from bnn_training.trainer import EpochReport, Start, train
 from distributed_training import DATASET
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
@@ -85,15 +87,17 @@ def colours(images: int, seed: int) -> Split:
 COLOURS = Dataset("colours", tuple("0123"), colours(430, 1), colours(200, 2))
 
 
-def run(folder: Path, recipe: Recipe = RECIPE, **hooks: Callable[..., None]) -> list[EpochReport]:
+def run(
+    folder: Path, recipe: Recipe = RECIPE, on_epoch: Callable[[EpochReport], None] = lambda report: None, **how: Any
+) -> list[EpochReport]:
     reports: list[EpochReport] = []
 
-    def on_epoch(report: EpochReport, network: BinaryNetwork) -> None:
+    def report_epoch(report: EpochReport, network: BinaryNetwork) -> None:
         reports.append(report)
-        hooks.get("on_epoch", lambda report: None)(report)
+        on_epoch(report)
 
     dataset = COLOURS if recipe.dataset == "colours" else DATASET
-    assert train(recipe, dataset, folder, on_epoch=on_epoch, on_step=hooks.get("on_step", lambda *_: None)) == folder / BEST
+    assert train(recipe, dataset, folder, on_epoch=report_epoch, **how) == folder / BEST
     return reports
 
 
@@ -116,7 +120,7 @@ def test_training_learns(tmp_path: Path) -> None:
     best = load_checkpoint(tmp_path / BEST)
     assert best.best_validation == max(report.validation_accuracy or 0 for report in reports) > 0.6
     assert best.epoch == max(report.epoch for report in reports if report.validation_accuracy == best.best_validation)
-    assert (best.input_shape, best.classes) == ((8, 8, 1), 3)
+    assert (best.input_shape, best.data, best.name) == ((8, 8, 1), DATASET.identity, "stripes")
 
 
 @pytest.mark.parametrize("recipe", [SHIFTED, WHITENED], ids=lambda recipe: recipe.name)
@@ -162,7 +166,7 @@ def test_convolutions_learn(tmp_path: Path) -> None:
     reports = run(tmp_path, recipe)
     assert reports[-1].loss < reports[0].loss / 2
     best = load_checkpoint(tmp_path / BEST)
-    assert (best.input_shape, best.classes, best.recipe) == ((8, 8, 3), 4, recipe)
+    assert (best.input_shape, best.data, best.recipe) == ((8, 8, 3), COLOURS.identity, recipe)
     _, agreement = export_checkpoint(tmp_path / BEST, COLOURS.test)
     assert agreement is not None
     assert agreement.differing_decisions == 0
@@ -278,42 +282,202 @@ def test_a_resumed_training_is_the_uninterrupted_one(where: str, bfloat16: bool,
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "phrase"),
     [
-        {"seed": 5},
-        {"epochs": 6},
-        {"topology": "25"},
-        {"padding": 1},
-        {"input_dtype": "int8"},
-        {"learning_rate": 2e-3},
-        {"augmentation": AffineRange()},
-        {"bfloat16": False},
-        {"optimizer": "adamax"},
-        {"schedule": "exponential"},
-        {"activation": "relu"},
-        {"shift_batch_norm": True},
-        {"hidden_dropout": 0.1},
-        {"stochastic_weights": True},
-        {"test_weights": "real"},
-        {"balanced_validation": True},
+        ({"seed": 5}, "seed was 4, now 5"),
+        ({"topology": ""}, "topology was 24, now empty"),
+        ({"padding": 1}, "padding was 0, now 1"),
+        ({"input_dtype": "int8"}, "input_dtype was bit, now int8"),
+        ({"pixel_threshold": 60}, "pixel_threshold was 128, now 60"),
+        ({"learning_rate": 2e-3}, "learning_rate was 0.001, now 0.002"),
+        ({"augmentation": AffineRange()}, "augmentation shift_pixels were 1, now 0.0"),
+        ({"bfloat16": False}, "bfloat16 was True, now False"),
+        ({"optimizer": "adamax"}, "optimizer was adam, now adamax"),
+        ({"schedule": "exponential"}, "schedule was cosine, now exponential"),
+        ({"activation": "relu"}, "activation was sign, now relu"),
+        ({"shift_batch_norm": True}, "shift_batch_norm was False, now True"),
+        ({"hidden_dropout": 0.1}, "hidden_dropout was 0.0, now 0.1"),
+        ({"stochastic_weights": True}, "stochastic_weights were False, now True"),
+        ({"test_weights": "real"}, "test_weights were binary, now real"),
+        ({"balanced_validation": True}, "balanced_validation was False, now True"),
+        ({"epochs": 1, "seed": 5, "batch": 10}, "epochs were 2, now 1; batch was 20, now 10; seed was 4, now 5"),
+        ({"epochs": 3, "seed": 5}, "epochs were 2, now 3; seed was 4, now 5"),
     ],
     ids=str,
 )
-def test_other_settings_do_not_resume(change: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", ["resume", "extend"])
+def test_other_settings_do_not_go_on(start: Start, change: dict[str, Any], phrase: str, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2)
+    run(tmp_path, recipe)
+    before = files(tmp_path)
+    message = rf"last\.safetensors is of another training: {phrase}; give another --out, or --restart to begin anew in its place$"
+    with pytest.raises(ArtefactError, match=message):
+        run(tmp_path, replace(recipe, **change), start=start)
+    assert files(tmp_path) == before
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def changed(images: np.ndarray | None = None, names: str = "012", test: Split | None = None) -> Dataset:
+    """Returns the data set of the tests with other training images, class names or test images."""
+    train_images = DATASET.train.images if images is None else images
+    return Dataset("renamed", tuple(names), Split(train_images, DATASET.train.labels), test or DATASET.test)
+
+
+def with_a_pixel(images: np.ndarray) -> np.ndarray:
+    images = images.copy()
+    images[7, 1, 2, 0] ^= 1
+    return images
+
+
+@pytest.mark.parametrize(
+    ("dataset", "phrase"),
+    [
+        (changed(names="0123"), "classes were 0, 1, 2, now 0, 1, 2, 3"),
+        (changed(names="201"), "classes were 0, 1, 2, now 2, 0, 1"),
+        (changed(names="0123456789"), "classes were 3, now 10"),
+        (changed(with_a_pixel(DATASET.train.images)), "the pictures or labels changed"),
+        (changed(test=Split(with_a_pixel(DATASET.test.images), DATASET.test.labels)), "the pictures or labels changed"),
+        (changed(test=Split(DATASET.test.images, (DATASET.test.labels + 1) % 3)), "the pictures or labels changed"),
+        (changed(DATASET.train.images[:, :, :7], test=Split(DATASET.test.images[:, :, :7], DATASET.test.labels)), "shape"),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_other_data_do_not_go_on(epochs: int, dataset: Dataset, phrase: str, tmp_path: Path) -> None:
+    """Neither where the training is complete nor where it is to be extended."""
+    run(tmp_path, replace(RECIPE, epochs=1))
+    before = files(tmp_path)
+    phrase = "image shape was 8x8x1, now 8x7x1" if phrase == "shape" else phrase
+    phrase += "; epochs were 1, now 2" if epochs == 2 else ""
+    message = rf"last\.safetensors is of another training: {phrase}; give another --out, or --restart to begin anew in its place$"
+    with pytest.raises(ArtefactError, match=message):
+        train(replace(RECIPE, epochs=epochs), dataset, tmp_path, start="extend")
+    assert files(tmp_path) == before
+
+
+def test_of_many_classes_the_first_that_differs_is_named(tmp_path: Path) -> None:
+    train(replace(RECIPE, epochs=1), changed(names="0123456789"), tmp_path)
+    with pytest.raises(ArtefactError, match=r" training: class 4 was 4, now x; give another"):
+        train(replace(RECIPE, epochs=1), changed(names="0123x5678y"), tmp_path)
+
+
+def test_names_of_data_and_recipe_are_no_difference(tmp_path: Path) -> None:
+    """What was complete stays so when a folder is moved."""
     recipe = replace(RECIPE, epochs=1)
     run(tmp_path, recipe)
-    before = content(tmp_path / "last.safetensors")
-    message = r"last\.safetensors belongs to other settings \(Recipe\(.*\)\); remove the folder or give another --out$"
+    messages: list[str] = []
+    best = train(replace(recipe, name="other", dataset="renamed"), changed(), tmp_path, on_start=messages.append)
+    assert messages == [f"{tmp_path / 'last.safetensors'} is complete: 1 of 1 epochs"]
+    assert load_checkpoint(best).name == "stripes"
+
+
+RATES = {
+    "tiny": "the cosine schedule is stretched from 2 epochs to 5: the learning rate was 6.16e-06 at the end of epoch 2 "
+    "and is 0.000655 in epoch 3",
+    "shifted": "the halving schedule goes on as it was: the learning rate was 0.0156 at the end of epoch 2 "
+    "and is 0.00781 in epoch 3",
+    "connect": "the exponential schedule is stretched from 2 epochs to 5: the learning rate was 0.000316 at the end of epoch 2 "
+    "and is 0.000398 in epoch 3",
+}
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, SHIFTED, CONNECT], ids=lambda recipe: recipe.name)
+def test_more_epochs_go_on_where_it_is_asked_for(recipe: Recipe, tmp_path: Path) -> None:
+    first = run(tmp_path / "a", replace(recipe, epochs=2))
+    before = files(tmp_path / "a")
+    message = r": epochs were 2, now 5; give another --out, --restart to begin anew in its place, or --extend to go on$"
     with pytest.raises(ArtefactError, match=message):
-        run(tmp_path, replace(recipe, **change))
-    assert content(tmp_path / "last.safetensors") == before
+        run(tmp_path / "a", recipe)
+    assert files(tmp_path / "a") == before
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    messages: list[str] = []
+    rest = run(tmp_path / "a", recipe, start="extend", on_start=messages.append)
+    assert messages == [f"{tmp_path / 'a' / 'last.safetensors'} goes on after epoch 2; {RATES[recipe.name]}"]
+    assert [report.epoch for report in rest] == [3, 4, 5]
+    last = load_checkpoint(tmp_path / "a" / "last.safetensors")
+    assert (last.epoch, last.recipe) == (5, recipe)
+    assert last.best_validation == max(report.validation_accuracy or 0 for report in first + rest)
+    assert len((tmp_path / "a" / "log.jsonl").read_text().splitlines()) == 5
+    # The best epoch stays the best one, though it was one of those before.
+    best = load_checkpoint(tmp_path / "a" / BEST)
+    assert best.epoch == max(report.epoch for report in first + rest if report.validation_accuracy == last.best_validation)
+    # And a training that was stopped after it was extended is the one that was not, with the option or without.
+    for _ in range(2):
+        with pytest.raises(_StopError):
+            run(tmp_path / "b", recipe, start="extend", on_epoch=_stop)
+    assert [report.epoch for report in run(tmp_path / "b", recipe)] == [5]
+    assert content(tmp_path / "a" / "last.safetensors") == content(tmp_path / "b" / "last.safetensors")
+    assert content(tmp_path / "a" / BEST) == content(tmp_path / "b" / BEST)
 
 
-def test_other_images_do_not_resume(tmp_path: Path) -> None:
+def test_extending_from_the_middle_and_to_fewer_epochs(tmp_path: Path) -> None:
+    with pytest.raises(_StopError):
+        run(tmp_path, replace(RECIPE, epochs=3), on_epoch=_stop)
+    with pytest.raises(
+        ArtefactError, match=r": epochs were 3, now 2; give another --out, or --restart to begin anew in its place$"
+    ):
+        run(tmp_path, replace(RECIPE, epochs=2), start="extend")
+    assert [report.epoch for report in run(tmp_path, replace(RECIPE, epochs=4), start="extend")] == [2, 3, 4]
+
+
+def test_there_must_be_a_training_to_extend(tmp_path: Path) -> None:
+    message = r"^.*new holds no training to extend; leave --extend out, or give another --out$"
+    with pytest.raises(ArtefactError, match=message):
+        run(tmp_path / "new", start="extend")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("validation", [0, 30])
+def test_beginning_anew_leaves_nothing_of_what_was_there(validation: int, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, epochs=2, validation=validation)
+    run(tmp_path / "a", replace(recipe, epochs=3, seed=9))
+    for name in ("network.safetensors", "curves.png", "events.out.tfevents.1.x", "notes.txt"):
+        (tmp_path / "a" / name).touch()
+    messages: list[str] = []
+    run(tmp_path / "a", recipe, start="restart", on_start=messages.append)
+    removed = "last.safetensors, best.safetensors, network.safetensors, log.jsonl, curves.png, events.out.tfevents.1.x"
+    assert messages == [f"{tmp_path / 'a'} begins anew; removed: 3 epochs in {removed}"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [BEST, "last.safetensors", "log.jsonl", "notes.txt"]
+    run(tmp_path / "b", recipe, start="restart", on_start=messages.append)  # nothing there
+    assert len(messages) == 1
+    for name in ("last.safetensors", BEST):
+        assert content(tmp_path / "a" / name) == content(tmp_path / "b" / name)
+
+
+def test_what_cannot_begin_removes_nothing(tmp_path: Path) -> None:
     run(tmp_path, replace(RECIPE, epochs=1))
-    wider = Dataset("stripes", tuple("0123"), DATASET.train, DATASET.test)
-    with pytest.raises(ArtefactError, match=r"last\.safetensors .*"):
-        train(replace(RECIPE, epochs=1), wider, tmp_path)
+    before = files(tmp_path)
+    for change in ({"batch": 100_000}, {"batch": 1}, {"topology": "x"}):
+        with pytest.raises(ArtefactError):
+            run(tmp_path, replace(RECIPE, **change), start="restart")
+    assert files(tmp_path) == before
+
+
+def test_a_batch_of_one_image_has_no_variance(tmp_path: Path) -> None:
+    with pytest.raises(ArtefactError, match=r"^batch must be at least 2, so that batch norm has a variance, not 1$"):
+        run(tmp_path, replace(RECIPE, batch=1))
+    assert run(tmp_path, replace(RECIPE, batch=2, epochs=1))
+
+
+def test_where_a_training_goes_on_is_said(tmp_path: Path) -> None:
+    recipe, messages = replace(RECIPE, epochs=2), []
+    with pytest.raises(_StopError):
+        run(tmp_path, recipe, on_epoch=_stop, on_start=messages.append)
+    assert messages == []
+    run(tmp_path, recipe, on_start=messages.append)
+    assert messages == [f"{tmp_path / 'last.safetensors'} goes on after epoch 1 of 2"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [(None, "stripes"), ("mine", "mine")])
+def test_the_network_is_named_after_the_data_or_as_it_is_told(name: str | None, expected: str, tmp_path: Path) -> None:
+    best = train(replace(RECIPE, epochs=1), DATASET, tmp_path, name=name)
+    assert load_checkpoint(best).name == export_checkpoint(best)[0].name == expected
+    with pytest.raises(ArtefactError, match=r"^network name must be .*, not 'A'$"):
+        train(RECIPE, DATASET, tmp_path / "new", name="A")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("missing", ["optimizer.0.step", "model.blocks.0.product.weight", "optimizer.0.exp_avg"])
@@ -325,7 +489,9 @@ def test_a_checkpoint_that_is_not_whole_does_not_resume(missing: str, tmp_path: 
     raw = path.read_bytes()
     metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
     save_file({name: tensor for name, tensor in load_file(path).items() if name != missing}, path, metadata)
-    with pytest.raises(ArtefactError, match=r"last\.safetensors .*"):
+    with pytest.raises(
+        ArtefactError, match=r"last\.safetensors does not hold the whole state of its training; --restart begins anew$"
+    ):
         run(tmp_path, recipe)
 
 

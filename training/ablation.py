@@ -3,11 +3,10 @@
 
 python training/ablation.py --data DIR --out DIR [--epochs N] [--width N] [--seeds N] [--threads N]
 
-Trains each form from each seed, folds it where it folds, and prints a table of test errors. What is in the folder already is
-not trained again.
+Trains each form from each seed, folds it where it folds, and prints a table of test errors. What is in the folder already goes
+on from there.
 """
 
-import json
 import statistics
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from bnn_hw.cli import main as run_command
 from bnn_hw.datasets import load_dataset
 from bnn_training.catalogue import RECIPES
 from bnn_training.export import export_checkpoint
@@ -56,20 +56,15 @@ def main(data: Path, out: Path, epochs: int, width: int, seeds: int, threads: in
         errors, differing = [], []
         for seed in range(1, seeds + 1):
             folder = out / f"{number}-{seed}"
-            result = folder / "result.json"
-            if not result.exists():
-                changed = replace(recipe, topology=f"{width}-{width}-{width}", epochs=epochs, batch=100, validation=0, seed=seed)
-                _, agreement = export_checkpoint(train(changed, dataset, folder), dataset.test)
-                assert agreement is not None
-                accuracy = agreement.real_weights_accuracy or agreement.folded_accuracy
-                result.write_text(json.dumps({"error": 1 - accuracy, "differing": agreement.differing_decisions}))
-            outcome = json.loads(result.read_text())
-            errors.append(100 * outcome["error"])
-            differing.append(outcome["differing"])
+            changed = replace(recipe, topology=f"{width}-{width}-{width}", epochs=epochs, batch=100, validation=0, seed=seed)
+            _, agreement = export_checkpoint(train(changed, dataset, folder), dataset.test)
+            assert agreement is not None
+            errors.append(100 * (1 - (agreement.real_weights_accuracy or agreement.folded_accuracy)))
+            differing.append(agreement.differing_decisions)
         cells = ", ".join(f"{error:.2f}" for error in errors)
         table.add_row(form, cells, f"{statistics.mean(errors):.2f} %", ", ".join(map(str, differing)))
     Console(width=132).print(table)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

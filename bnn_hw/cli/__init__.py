@@ -13,9 +13,10 @@ from bnn_hw.cli.board_sim import board_sim
 from bnn_hw.cli.build import build, verify
 from bnn_hw.cli.catalogue import boards, doctor, infer, models
 from bnn_hw.cli.deploy import deploy
+from bnn_hw.cli.export import export
 from bnn_hw.cli.show import console
 from bnn_hw.cli.synth import synth
-from bnn_hw.cli.train import export, train
+from bnn_hw.cli.train import train
 from bnn_hw.errors import ArtefactError, BnnHwError
 
 __all__ = ["app", "main"]

@@ -14,6 +14,7 @@ from bnn_hw.build import BuildResult
 from bnn_hw.build import build as make_build
 from bnn_hw.cli.bitstream import show_bitstream
 from bnn_hw.cli.model import fold_checkpoint
+from bnn_hw.cli.parameters import FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, shape_text, table
 from bnn_hw.datasets import load_dataset
 from bnn_hw.digests import NAME_DIGITS
@@ -44,7 +45,7 @@ __all__ = ["build", "verify"]
 )
 @click.option("--replace", "replaced", is_flag=True, help="Delete what was made there of another build, such as a bitstream.")
 @click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="A plan.json, as a build writes it, edited.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
+@click.option("--fps", type=FiniteFloat(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
 @click.option("--fit", is_flag=True, help="Find the fastest plan that the board has room for; without other options too.")
 @click.option("--runtime-weights", is_flag=True, help="Make weights replaceable without synthesis, by a network of the same shape.")
 @click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")

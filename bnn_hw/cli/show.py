@@ -49,7 +49,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 def percent(share: object) -> str:
     """Returns a share of 0 to 1 as text; what is no number is unknown."""
-    return f"{100 * share:.2f} %" if isinstance(share, float | int) else "unknown"
+    return f"{100 * share:.2f} %" if isinstance(share, float | int) and 0 <= share <= 1 else "unknown"
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -1,58 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bnn_hw train` and `bnn_hw export`."""
+"""`bnn_hw train`."""
 
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bnn_hw.cli.data import data_options
+from bnn_hw.cli.export import fold_options, save_folded
+from bnn_hw.cli.parameters import NEW_FOLDER, FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, table
-from bnn_hw.datasets import Dataset, Split, is_own_dataset, load_dataset, load_own_dataset
-from bnn_hw.errors import ToolError, UsageError
-from bnn_hw.network import Network
-from bnn_hw.network_file import network_digest, save_network
+from bnn_hw.datasets import Dataset, open_dataset
+from bnn_hw.datasets.pixels import pixel_notes
+from bnn_hw.datasets.summary import summary
+from bnn_hw.errors import UsageError
 from bnn_hw.tools import require
 
 if TYPE_CHECKING:
     import torch
 
-    from bnn_training.export import Agreement
+    from bnn_training.export import Ties
     from bnn_training.network import BinaryNetwork
     from bnn_training.recipes import Recipe
-    from bnn_training.trainer import EpochReport
+    from bnn_training.trainer import EpochReport, Start
 
     EpochHook = Callable[[EpochReport, BinaryNetwork], None]
     StepHook = Callable[[int, int, int], None]
 
-__all__ = ["export", "train"]
-
-
-_own_data_option: Final = click.option(
-    "--data",
-    type=click.Path(exists=True, path_type=Path),
-    envvar="BNN_HW_DATA",
-    show_envvar=True,
-    help="Folder of the data set's official files (without it, they are downloaded), or a data set of your own: a folder of "
-    "train/<class>/ and test/<class>/ with images, or an .npz file.",
-)
-_classes_option: Final = click.option("--classes", default="", help="The classes of your own data set, in order: cat,dog,bird.")
+__all__ = ["train"]
 
 
 @click.command()
 @click.option("--recipe", "--model", "recipe_name", required=True, help="The recipe's name; a packaged network's is its own.")
-@_own_data_option
-@_classes_option
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and log; runs/<recipe> without it.")
+@data_options
+@fold_options
+@click.option("--out", type=NEW_FOLDER, help="Folder of checkpoints and log; without it, runs/<name> or runs/<data set>-<recipe>.")
+@click.option("--extend", is_flag=True, help="Go on with a training that is complete, or that was to have fewer epochs.")
+@click.option("--restart", is_flag=True, help="Begin anew, in place of the training that is in the folder.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step, of all processes, instead of the recipe's.")
-@click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Instead of the recipe's first one.")
-@click.option("--width", type=click.FloatRange(min=0, min_open=True), help="A factor on the outputs of all hidden layers.")
+@click.option("--lr", "learning_rate", type=FiniteFloat(min=0, min_open=True), help="Instead of the recipe's first one.")
+@click.option("--width", type=FiniteFloat(min=0, min_open=True), help="A factor on the outputs of all hidden layers.")
 @click.option("--validation", type=click.IntRange(min=0), help="Images to hold out of those that train, instead of the recipe's.")
+@click.option("--pixel-threshold", type=click.IntRange(0, 256), help="Pixels from here on are +1, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads of each process; without it, all there are.")
 @click.option("--device", "device_name", help="cpu, cuda or cuda:N; a GPU without it, if there is one.")
@@ -63,8 +58,13 @@ _classes_option: Final = click.option("--classes", default="", help="The classes
 def train(
     recipe_name: str,
     data: Path | None,
-    classes: str,
+    classes: tuple[str, ...],
+    own: bool,
+    name: str | None,
+    ties: "Ties",
     out: Path | None,
+    extend: bool,
+    restart: bool,
     width: float | None,
     threads: int | None,
     device_name: str | None,
@@ -85,39 +85,47 @@ def train(
     torchrun --nproc-per-node 4 -m bnn_training --recipe cifar10-bnn-theano
     """
     require("torch")
+    from bnn_training.catalogue import network_name
+    from bnn_training.devices import find_device, set_threads
     from bnn_training.distributed import process_group, rank
 
+    start = _start(extend, restart)
     recipe = _recipe(recipe_name, width, changes)
-    dataset = _dataset(recipe.dataset, data, classes)
+    set_threads(threads, os.environ)
+    device = find_device(device_name)
+    dataset = open_dataset(recipe.dataset, data, cache_folder(), classes=classes, own=own)
     recipe = replace(recipe, dataset=dataset.name)
-    folder = out if out is not None else Path("runs") / recipe.name
-    _set_threads(threads)
-    with process_group(os.environ, _device(device_name)) as device:
+    default_name = network_name(recipe, dataset.identity)
+    run = default_name if default_name == recipe.name else f"{default_name}-{recipe.name}"
+    task = _Task(recipe, dataset, name or default_name, out if out is not None else Path("runs") / (name or run), start)
+    with process_group(os.environ, device) as device:
+        if rank() == 0:
+            _show_data(recipe, dataset, as_json)
         if dry_run:
             _show_forecast(recipe, dataset, device, as_json)
             return
-        best = _train(recipe, dataset, folder, device, compiled, tensorboard)
+        best = _train(task, device, compiled, tensorboard)
         if rank() == 0:
-            _finish(recipe, dataset, best, folder, device, as_json)
+            _finish(task, best, device, ties, as_json)
 
 
-@click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The network file to write.")
-@_own_data_option
-@_classes_option
-@json_option
-def export(checkpoint: Path, out: Path, data: Path | None, classes: str, as_json: bool) -> None:
-    """Fold a checkpoint into a network file; with --data, measure it on the test set as well.
+@dataclass(frozen=True)
+class _Task:
+    """What is to be trained."""
 
-    \b
-    bnn_hw export runs/mnist/best.safetensors --out mnist.safetensors --data DIR
-    """
-    require("torch")
-    from bnn_training.checkpoint import load_checkpoint
+    recipe: "Recipe"
+    dataset: Dataset
+    name: str  # of the network
+    folder: Path
+    start: "Start"
 
-    recipe = load_checkpoint(checkpoint).recipe
-    _export(checkpoint, out, _dataset(recipe.dataset, data, classes).test if data is not None else None, as_json)
+
+def _start(extend: bool, restart: bool) -> "Start":
+    if extend and restart:
+        raise UsageError("--extend and --restart exclude each other: one goes on, the other begins anew")
+    if restart and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
+        return "resume"  # torchrun has started the processes again, after they had begun anew
+    return "restart" if restart else "extend" if extend else "resume"
 
 
 def _recipe(name: str, width: float | None, changes: dict[str, Any]) -> "Recipe":
@@ -127,67 +135,48 @@ def _recipe(name: str, width: float | None, changes: dict[str, Any]) -> "Recipe"
 
     if name not in RECIPES:
         raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, not {name!r}")
+    if changes["pixel_threshold"] is not None and (RECIPES[name].input_dtype, RECIPES[name].preprocessing) != ("bit", "pixels"):
+        raise UsageError(f"--pixel-threshold makes bits of pixels, and {name} takes more than a bit of each; leave it out")
     recipe = replace(RECIPES[name], **{field: value for field, value in changes.items() if value is not None})
     return recipe if width is None else replace(recipe, topology=scaled_topology(recipe.topology, width))
 
 
-def _dataset(name: str, data: Path | None, classes: str) -> Dataset:
-    """Returns one's own data set if `data` is one, else that of the name."""
-    if data is not None and is_own_dataset(data):
-        return load_own_dataset(data, [name for name in classes.split(",") if name])
-    if classes:
-        raise UsageError("--classes goes with a data set of your own, which --data must name")
-    return load_dataset(name, data, cache_folder())
+def _show_data(recipe: "Recipe", dataset: Dataset, as_json: bool) -> None:
+    """Shows what was read of a data set, and what is likely to be a mistake in it."""
+    from bnn_training.recipes import recipe_input
+
+    if not as_json:
+        table(dataset.name, ("", ""), summary(dataset))
+    notes = dataset.notes
+    if recipe.preprocessing == "pixels":
+        notes += pixel_notes(dataset, recipe_input(recipe, dataset.train.images.shape[1:]))
+    for note in notes:
+        click.echo(f"{click.style('warning:', fg='yellow')} {note}", err=True)
 
 
-def _set_threads(threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    elif "WORLD_SIZE" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
-
-
-def _device(name: str | None) -> "torch.device":
-    """Returns the device of that name. Raises `ToolError` when it is a GPU and there is none."""
-    import torch
-
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"--device must be cpu, cuda or cuda:N, not {name!r}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device must be cpu, cuda or cuda:N, not {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ToolError(f"--device {name}: PyTorch finds {found} GPUs here; leave --device out to use the processor")
-    return device
-
-
-def _train(recipe: "Recipe", dataset: Dataset, folder: Path, device: "torch.device", compiled: bool, tensorboard: bool) -> Path:
+def _train(task: _Task, device: "torch.device", compiled: bool, tensorboard: bool) -> Path:
     """Trains with a progress bar, and with TensorBoard's events if they are wanted; returns the best checkpoint."""
     from bnn_training.distributed import rank
     from bnn_training.trainer import train as run
 
+    what: dict[str, Any] = {"name": task.name, "start": task.start, "device": device, "compiled": compiled}
     with ExitStack() as stack:
         if rank() > 0:
-            return run(recipe, dataset, folder, device=device, compiled=compiled)
-        show_epoch, on_step = stack.enter_context(_progress(recipe))
+            return run(task.recipe, task.dataset, task.folder, **what)
+        show_epoch, on_step = stack.enter_context(_progress(task.recipe))
         hooks = [show_epoch]
         if tensorboard:
             require("tensorboard")
             from bnn_training.tensorboard import tensorboard_log
 
-            hooks.append(stack.enter_context(tensorboard_log(folder)))
+            hooks.append(stack.enter_context(tensorboard_log(task.folder)))
 
         def on_epoch(report: "EpochReport", network: "BinaryNetwork") -> None:
             for hook in hooks:
                 hook(report, network)
 
-        return run(recipe, dataset, folder, device=device, compiled=compiled, on_epoch=on_epoch, on_step=on_step)
+        what |= {"on_start": lambda message: click.echo(message, err=True), "on_epoch": on_epoch, "on_step": on_step}
+        return run(task.recipe, task.dataset, task.folder, **what)
 
 
 @contextmanager
@@ -201,10 +190,10 @@ def _progress(recipe: "Recipe") -> Iterator[tuple["EpochHook", "StepHook"]]:
         TextColumn("{task.fields[last]}"),
     )
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(recipe.name, last="")
+        bar = progress.add_task(recipe.name, last="", visible=False)  # until there is a step
 
         def on_step(epoch: int, done: int, steps: int) -> None:
-            progress.update(bar, description=f"epoch {epoch}/{recipe.epochs}", completed=done, total=steps)
+            progress.update(bar, description=f"epoch {epoch}/{recipe.epochs}", completed=done, total=steps, visible=True)
 
         def on_epoch(report: "EpochReport", network: "BinaryNetwork") -> None:
             held_out = "" if report.validation_accuracy is None else f", validation {percent(report.validation_accuracy)}"
@@ -213,24 +202,25 @@ def _progress(recipe: "Recipe") -> Iterator[tuple["EpochHook", "StepHook"]]:
         yield on_epoch, on_step
 
 
-def _finish(recipe: "Recipe", dataset: Dataset, best: Path, folder: Path, device: "torch.device", as_json: bool) -> None:
+def _finish(task: _Task, best: Path, device: "torch.device", ties: "Ties", as_json: bool) -> None:
     """Plots the training, folds its network and measures both; or says why it cannot be folded, and measures it."""
     from bnn_training.curves import plot_curves
     from bnn_training.export import folding_obstacle, test_accuracy
-    from bnn_training.trainer import LOG
+    from bnn_training.run_folder import CURVES, LOG, NETWORK
 
     require("matplotlib")
-    plot_curves(folder / LOG, folder / "curves.png")
-    obstacle = folding_obstacle(recipe)
+    plot_curves(task.folder / LOG, task.folder / CURVES)
+    test = task.dataset.test
+    obstacle = folding_obstacle(task.recipe)
     if obstacle is None:
-        _export(best, folder / "network.safetensors", dataset.test, as_json)
+        save_folded(best, task.folder / NETWORK, test, task.name, ties, as_json)
         return
-    measured = test_accuracy(best, dataset, device)
+    measured = test_accuracy(best, task.dataset, device)
     if as_json:
         print_json({"checkpoint": str(best), "test_accuracy": measured, "not_folded": obstacle})
         return
-    rows = [("checkpoint", str(best)), ("PyTorch model", f"{percent(measured)} of {len(dataset.test.labels):,} test images")]
-    table(recipe.name, ("", ""), [*rows, ("not folded", obstacle)])
+    rows = [("checkpoint", str(best)), ("PyTorch model", f"{percent(measured)} of {len(test.labels):,} test images")]
+    table(task.recipe.name, ("", ""), [*rows, ("not folded", obstacle)])
 
 
 def _show_forecast(recipe: "Recipe", dataset: Dataset, device: "torch.device", as_json: bool) -> None:
@@ -255,29 +245,3 @@ def _show_forecast(recipe: "Recipe", dataset: Dataset, device: "torch.device", a
         ("time", f"{recipe.epochs * what.epoch_s / 60:,.0f} minutes"),
     ]
     table(recipe.name, ("", ""), rows)
-
-
-def _export(checkpoint: Path, out: Path, test: Split | None, as_json: bool) -> None:
-    from bnn_training.export import export_checkpoint
-
-    network, agreement = export_checkpoint(checkpoint, test)
-    save_network(network, out)
-    (_print_json if as_json else _show)(network, agreement, out)
-
-
-def _print_json(network: Network, agreement: "Agreement | None", out: Path) -> None:
-    measured = asdict(agreement) if agreement else None
-    print_json({"network": str(out), "network_sha256": network_digest(network), "agreement": measured})
-
-
-def _show(network: Network, agreement: "Agreement | None", out: Path) -> None:
-    rows = [("network file", str(out)), ("SHA-256", network_digest(network))]
-    if agreement:
-        rows += [
-            ("PyTorch model", f"{percent(agreement.float_accuracy)} of {agreement.images:,} test images"),
-            ("folded network", percent(agreement.folded_accuracy)),
-            ("decisions that differ", f"{agreement.differing_decisions:,}"),
-        ]
-        if agreement.real_weights_accuracy is not None:
-            rows.append(("PyTorch model with real weights", percent(agreement.real_weights_accuracy)))
-    table(network.name, ("", ""), rows)

@@ -4,10 +4,11 @@
 from dataclasses import replace
 from typing import Final
 
+from bnn_hw.datasets import DATASETS, DataIdentity
 from bnn_training.augment import AffineRange
 from bnn_training.recipes import Recipe
 
-__all__ = ["RECIPES"]
+__all__ = ["RECIPES", "network_name"]
 
 _AFFINE_SMALL: Final = AffineRange(5, 0.05, 0.05, 1, border="zeros")
 _AFFINE: Final = AffineRange(10, 0.1, 0.1, 1.5, border="zeros")
@@ -239,3 +240,13 @@ _FAST: Final = (
 )
 
 RECIPES: Final = {recipe.name: recipe for recipe in (*_PACKAGED, *_PAPERS, *_FAST)}
+
+
+def network_name(recipe: Recipe, data: DataIdentity) -> str:
+    """Returns the name of the network that a recipe makes of data: a published data set's is the recipe's, else the data's.
+
+    A network for data of one's own so never has the name of a packaged one, or of any recipe.
+    """
+    if data.name in DATASETS:
+        return recipe.name
+    return f"{data.name}-own" if data.name in RECIPES else data.name

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
 from bnn_hw.layers import MAX_PADDING
+from bnn_hw.network import check_network_name
 from bnn_hw.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.network import BinaryNetwork
@@ -31,10 +32,11 @@ _CHOICES: Final = {name: get_args(type_) for name, type_ in get_type_hints(Recip
 class Checkpoint:
     """The state of a training after `epoch` epochs.
 
-    `tensors` holds ``model.<parameter>`` and, where the training is to be resumed, ``optimizer.<index>.<state>``;
-    `best_validation` is the best validation accuracy so far, 0 to 1.
+    `name` is that of the network. `tensors` holds ``model.<parameter>`` and, where the training is to be resumed,
+    ``optimizer.<index>.<state>``; `best_validation` is the best validation accuracy so far, 0 to 1.
     """
 
+    name: str
     recipe: Recipe
     input_shape: tuple[int, ...]
     data: DataIdentity
@@ -48,6 +50,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     description = {
         "format": CHECKPOINT_FORMAT,
         "version": _VERSION,
+        "name": checkpoint.name,
         "recipe": asdict(checkpoint.recipe),
         "input_shape": checkpoint.input_shape,
         "data": checkpoint.data.as_json(),
@@ -73,7 +76,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         version = description["version"]
         if version == _VERSION:
             return _read(description, tensors)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (ArtefactError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path} is no checkpoint of this version: {error!r}; `bnn_hw train` writes one") from error
     raise ArtefactError(
         f"{path}: checkpoint version must be {_VERSION}, not {version!r}; train again, or export it with the bnn_hw that wrote it"
@@ -81,10 +84,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Checkpoint:
-    """Returns the checkpoint of a description. Raises `KeyError`, `TypeError` or `ValueError` where it is wrong."""
+    """Returns the checkpoint of a description. Raises one of the errors that `load_checkpoint` catches where it is wrong."""
     fields = description["recipe"]
     recipe = Recipe(**{**fields, "augmentation": AffineRange(**fields["augmentation"])})
     checkpoint = Checkpoint(
+        description["name"],
         recipe,
         tuple(description["input_shape"]),
         DataIdentity.from_json(description["data"]),
@@ -97,17 +101,20 @@ def _read(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -
 
 
 def _check_fields(checkpoint: Checkpoint) -> None:
-    """Raises `ValueError` naming a field that is not of its type, or not in its range."""
+    """Raises `ValueError`, or `ArtefactError` for the name, naming a field that is not of its type, or not in its range."""
+    check_network_name(checkpoint.name)
     recipe, augmentation = checkpoint.recipe, checkpoint.recipe.augmentation
 
-    def check(owner: Checkpoint | Recipe | AffineRange, names: tuple[str, ...], holds: Callable[[Any], bool]) -> None:
+    def check(
+        owner: Checkpoint | DataIdentity | Recipe | AffineRange, names: tuple[str, ...], holds: Callable[[Any], object]
+    ) -> None:
         for name in names:
             if not holds(getattr(owner, name)):
                 raise ValueError(f"{name} is not of its type, or out of range: {getattr(owner, name)!r}")
 
     check(checkpoint, ("input_shape",), lambda shape: len(shape) in (1, 3) and all(map(_is_count, shape)))
-    check(checkpoint, ("epoch",), _is_count)
     check(recipe, ("epochs", "batch"), _is_count)
+    check(checkpoint, ("epoch",), lambda epoch: _is_count(epoch) and epoch <= recipe.epochs)
     check(recipe, ("validation", "seed", "halve_every"), lambda value: type(value) is int and value >= 0)
     check(recipe, ("padding",), lambda value: type(value) is int and 0 <= value <= MAX_PADDING)
     check(recipe, ("pixel_threshold",), lambda value: type(value) is int and 0 <= value <= 256)
@@ -124,6 +131,7 @@ def _check_fields(checkpoint: Checkpoint) -> None:
     if recipe.schedule == "halving":
         check(recipe, ("halve_every",), _is_count)
     check(recipe, ("input_dropout", "hidden_dropout"), lambda value: type(value) in (int, float) and 0 <= value < 1)
+    check(checkpoint.data, ("class_names",), len)
     check(checkpoint, ("best_validation",), lambda value: type(value) in (int, float))
 
 

@@ -7,7 +7,9 @@ from contextlib import contextmanager
 import torch
 from torch import distributed
 
-__all__ = ["barrier", "process_group", "processes", "rank", "total"]
+from bnn_hw.errors import ArtefactError
+
+__all__ = ["barrier", "check_same", "process_group", "processes", "rank", "total"]
 
 
 def processes() -> int:
@@ -32,6 +34,15 @@ def total(values: torch.Tensor) -> torch.Tensor:
         values = values.clone()
         distributed.all_reduce(values)
     return values
+
+
+def check_same(what: str, value: object) -> None:
+    """Waits until all processes are here. Raises `ArtefactError` in each of them where they have not the same `value`."""
+    if _is_distributed():
+        values: list[object] = [None] * processes()
+        distributed.all_gather_object(values, value)
+        if any(other != value for other in values):
+            raise ArtefactError(f"processes differ in their {what}: {', '.join(map(str, values))}; give all of them the same files")
 
 
 @contextmanager

@@ -4,26 +4,41 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
 
 from bnn_hw import golden
+from bnn_hw.batch_norm import BatchNorm
 from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
-from bnn_hw.fold import BatchNorm, FoldedNeurons, fold_neurons, fold_relu, fold_scores
-from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Sums
+from bnn_hw.fold import FoldedNeurons, fold_neurons, fold_relu, fold_scores
+from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Sums, layer_sums
 from bnn_hw.provenance import DATA
 from bnn_training.checkpoint import load_checkpoint, load_network
 from bnn_training.images import divided_images
 from bnn_training.inputs import to_tensor
 from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.normalization import ShiftBatchNorm
 from bnn_training.recipes import Recipe, recipe_input
 from bnn_training.trainer import accuracy
 
-__all__ = ["Agreement", "compare", "export_checkpoint", "export_network", "float_scores", "folding_obstacle", "test_accuracy"]
+__all__ = [
+    "Agreement",
+    "Ties",
+    "compare",
+    "export_checkpoint",
+    "export_network",
+    "float_scores",
+    "folding_obstacle",
+    "near_ties",
+    "test_accuracy",
+]
+
+Ties: TypeAlias = Literal["torch", "exact"]
+"""What decides at sums within rounding of a threshold: PyTorch's floats on this machine, or the real function of the parameters."""
 
 _BATCH: Final = 250
 _RELU_DEVIATIONS: Final = 4  # above the mean, up to which 8 bits hold what a batch norm gives
@@ -52,7 +67,9 @@ def folding_obstacle(recipe: Recipe) -> str | None:
     return None
 
 
-def export_network(name: str, network: BinaryNetwork, input_: Input, provenance: Mapping[str, Any] | None = None) -> Network:
+def export_network(
+    name: str, network: BinaryNetwork, input_: Input, provenance: Mapping[str, Any] | None = None, ties: Ties = "torch"
+) -> Network:
     """Folds a trained network into integers.
 
     Layers are named conv1, pool1, conv2, ..., fc1, fc2, ... and scores. What a ReLU gives becomes 8-bit integers, in steps
@@ -68,9 +85,22 @@ def export_network(name: str, network: BinaryNetwork, input_: Input, provenance:
             layers.append(layer)
             dtype = "uint8"
         else:
-            layers += _fold_hidden(block, dtype, layers)
+            layers += _fold_hidden(block, dtype, layers, ties)
             dtype = "bit"
     return Network(name, input_, (*layers, _fold_last("scores", last, dtype, step)), dict(provenance or {}))
+
+
+def near_ties(network: BinaryNetwork, folded: Network) -> int:
+    """Returns how many pairs of a neuron and a sum that it can come to lie within an ulp of the neuron's threshold.
+
+    `folded`: the network's export. `bnn_hw.batch_norm` says which ulp; layers without thresholds have none.
+    """
+    steps = [step for step in folded.steps() if not isinstance(step.layer, MaxPool)]  # one for each block
+    return sum(
+        _batch_norm(block).near_ties(layer_sums(step.layer, step.input))
+        for block, step in zip(network.stages, steps, strict=True)
+        if isinstance(step.layer, Dense | Conv)
+    )
 
 
 @torch.no_grad()
@@ -96,11 +126,14 @@ def compare(network: BinaryNetwork, folded: Network, split: Split) -> Agreement:
     )
 
 
-def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, Agreement | None]:
+def export_checkpoint(
+    path: Path, test: Split | None = None, *, name: str | None = None, ties: Ties = "torch"
+) -> tuple[Network, Agreement | None]:
     """Folds a checkpoint; with `test` images, measures the folded network against the trained one on them.
 
-    The network's provenance says how it was trained and, where it was measured, how well it does. Raises `ArtefactError`
-    for a network that does not fold, and says why.
+    `name`: the network's, instead of the one that the training gave it. The network's provenance says how it was trained, what
+    decided ties (`ties`) and how many there may be (`near_ties`), and, where it was measured, how well it does. Raises
+    `ArtefactError` for a network that does not fold, and says why.
     """
     checkpoint = load_checkpoint(path)
     recipe = checkpoint.recipe
@@ -114,10 +147,12 @@ def export_checkpoint(path: Path, test: Split | None = None) -> tuple[Network, A
         "recipe": asdict(recipe),
         "epoch": checkpoint.epoch,
         "torch": torch.__version__.split("+")[0],
+        "ties": ties,
     }
-    folded = export_network(recipe.name, trained, recipe_input(recipe, checkpoint.input_shape), provenance)
+    folded = export_network(name or checkpoint.name, trained, recipe_input(recipe, checkpoint.input_shape), ties=ties)
+    provenance["near_ties"] = near_ties(trained, folded)
     if test is None:
-        return folded, None
+        return replace(folded, provenance=provenance), None
     agreement = compare(trained, folded, test)
     if recipe.test_weights == "real":
         trained.set_test_weights("real")
@@ -150,11 +185,11 @@ def _fold_relu(name: str, block: BinaryBlock, dtype: str, step: float) -> tuple[
     return folded, next_step
 
 
-def _fold_hidden(block: BinaryBlock, dtype: str, before: Sequence[Layer]) -> list[Layer]:
+def _fold_hidden(block: BinaryBlock, dtype: str, before: Sequence[Layer], ties: Ties) -> list[Layer]:
     """Returns the layer of a block that takes `dtype`, with its pooling if it has one, named after those `before`."""
     match block.product:
         case BinaryConv2d() as product:
-            conv, falling = _fold_conv(f"conv{_count(before, Conv) + 1}", block, product, dtype)
+            conv, falling = _fold_conv(f"conv{_count(before, Conv) + 1}", block, product, dtype, ties)
             if block.pool == 1:
                 return [conv]
             size = (block.pool, block.pool)
@@ -162,7 +197,7 @@ def _fold_hidden(block: BinaryBlock, dtype: str, before: Sequence[Layer]) -> lis
         case BinaryLinear() as product:
             name = f"fc{_count(before, Dense) + 1}"
             weights = _binary_weights(product)
-            neurons = _fold_neurons(name, block, weights, Sums.of(weights[0].size, dtype))
+            neurons = _fold_neurons(name, block, weights, Sums.of(weights[0].size, dtype), ties)
             return [Dense(name, neurons.weights, neurons.thresholds)]
 
 
@@ -170,11 +205,11 @@ def _count(layers: Sequence[Layer], kind: type[Layer]) -> int:
     return sum(isinstance(layer, kind) for layer in layers)
 
 
-def _fold_conv(name: str, block: BinaryBlock, product: BinaryConv2d, dtype: str) -> tuple[Conv, np.ndarray]:
+def _fold_conv(name: str, block: BinaryBlock, product: BinaryConv2d, dtype: str, ties: Ties) -> tuple[Conv, np.ndarray]:
     """Returns the layer, and which of its channels' functions fall: [outputs] bool."""
     zeros = product.padding > 0 and product.padding_value == 0
     weights = _binary_weights(product).transpose(0, 2, 3, 1)  # to outputs, rows, columns, channels
-    neurons = _fold_neurons(name, block, weights, Sums.of(weights[0].size, dtype, zeros=zeros))
+    neurons = _fold_neurons(name, block, weights, Sums.of(weights[0].size, dtype, zeros=zeros), ties)
     padding_value = product.padding_value if product.padding else 0
     conv = Conv(
         name,
@@ -187,8 +222,11 @@ def _fold_conv(name: str, block: BinaryBlock, product: BinaryConv2d, dtype: str)
     return conv, neurons.falling
 
 
-def _fold_neurons(name: str, block: BinaryBlock, weights: np.ndarray, sums: Sums) -> FoldedNeurons:
-    _batch_norm(block).check(name)
+def _fold_neurons(name: str, block: BinaryBlock, weights: np.ndarray, sums: Sums, ties: Ties) -> FoldedNeurons:
+    norm = _batch_norm(block)
+    norm.check(name)
+    if ties == "exact":
+        return fold_neurons(name, weights, norm.exact(), sums)
 
     @torch.no_grad()
     def activation(sums: np.ndarray) -> np.ndarray:
@@ -215,11 +253,13 @@ def _line(name: str, block: BinaryBlock) -> tuple[np.ndarray, np.ndarray]:
 def _batch_norm(block: BinaryBlock) -> BatchNorm:
     norm = block.normalize
     return BatchNorm(
+        bias=block.product.bias.detach().numpy(),
         mean=norm.running_mean.numpy(),
         variance=norm.running_var.numpy(),
         gamma=norm.weight.detach().numpy(),
         beta=norm.bias.detach().numpy(),
         epsilon=norm.epsilon,
+        slope=norm.slope.detach().numpy() if isinstance(norm, ShiftBatchNorm) else None,
     )
 
 

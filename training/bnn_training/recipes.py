@@ -11,10 +11,10 @@ from bnn_training.augment import AffineRange
 from bnn_training.network import Activation, BinaryNetwork
 from bnn_training.optimizers import OptimizerName
 from bnn_training.preprocess import PreprocessingName
-from bnn_training.schedules import ScheduleName
+from bnn_training.schedules import ScheduleName, learning_rate
 from bnn_training.topology import Style, build_network
 
-__all__ = ["Recipe", "recipe_input", "recipe_network"]
+__all__ = ["Recipe", "recipe_input", "recipe_network", "recipe_rate"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,9 @@ def recipe_network(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -
 def recipe_input(recipe: Recipe, input_shape: tuple[int, ...]) -> Input:
     """Returns what the network of a recipe takes. Raises `ArtefactError` naming the field that is out of its range."""
     return Input(input_shape, recipe.input_dtype, recipe.pixel_threshold if recipe.input_dtype == "bit" else None)
+
+
+def recipe_rate(recipe: Recipe, progress: float) -> float:
+    """Returns the learning rate of a recipe after `progress` epochs, whole ones and a part of the next."""
+    first, last = recipe.learning_rate, recipe.last_learning_rate
+    return learning_rate(recipe.schedule, first, last, recipe.halve_every, recipe.epochs, progress)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: epochs, validation, checkpoints, resume."""
+"""The training loop: epochs, validation, checkpoints, and how a training goes on from one."""
 
 import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,23 +15,25 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bnn_hw.datasets import DataIdentity, Dataset
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Input
+from bnn_hw.network import Input, check_network_name
 from bnn_training.augment import random_affine
+from bnn_training.catalogue import network_name
 from bnn_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from bnn_training.distributed import barrier, processes, rank, total
+from bnn_training.continuation import differences, extends, stretched_schedule
+from bnn_training.distributed import barrier, check_same, processes, rank, total
 from bnn_training.images import Images, divided_images
 from bnn_training.inputs import pixel_inputs
 from bnn_training.losses import squared_hinge
 from bnn_training.network import BinaryNetwork
 from bnn_training.optimizers import OPTIMIZER_STATE, make_optimizer, set_learning_rate
-from bnn_training.recipes import Recipe, recipe_input, recipe_network
-from bnn_training.schedules import learning_rate
+from bnn_training.recipes import Recipe, recipe_input, recipe_network, recipe_rate
+from bnn_training.run_folder import BEST, LAST, LOG, clear, shorten_log
 
-__all__ = ["BEST", "LAST", "LOG", "EpochReport", "Training", "accuracy", "prepare", "run_step", "train"]
+__all__ = ["EpochReport", "Start", "Training", "accuracy", "prepare", "run_step", "train"]
 
-BEST: Final = "best.safetensors"
-LAST: Final = "last.safetensors"
-LOG: Final = "log.jsonl"
+Start: TypeAlias = Literal["resume", "extend", "restart"]
+"""How a training begins in a folder that holds one: goes on with it, also with more epochs than it was to have, or begins anew."""
+
 _EVAL_BATCH: Final = 250
 _STEPS_UNWATCHED: Final = 20  # after so many the loss is looked at, for which a GPU has to come to an end
 
@@ -52,6 +54,7 @@ class EpochReport:
 class Training:
     """A recipe with all that its steps work on."""
 
+    name: str  # of the network
     recipe: Recipe
     shape: tuple[int, ...]  # of an image
     input: Input | None  # None where preprocessing has made real numbers of the pixels
@@ -68,8 +71,11 @@ def train(
     dataset: Dataset,
     folder: Path,
     *,
+    name: str | None = None,
+    start: Start = "resume",
     device: torch.device | None = None,
     compiled: bool = False,
+    on_start: Callable[[str], None] = lambda message: None,
     on_epoch: Callable[[EpochReport, BinaryNetwork], None] = lambda report, network: None,
     on_step: Callable[[int, int, int], None] = lambda epoch, done, steps: None,
 ) -> Path:
@@ -77,19 +83,25 @@ def train(
 
     Where the recipe holds no images out, that is the last epoch's.
 
-    `folder` receives the last and the best checkpoint and a JSON log, a line an epoch; a training that was stopped
-    goes on from the last checkpoint there, with the numbers that it would have had. In a distributed training each
-    process calls this with the same arguments but for `device`; the first one alone writes, and calls `on_epoch` and
-    `on_step`. With `compiled`, `torch.compile` makes the kernels of a training step. Raises `ArtefactError` when the folder
-    holds a training of other settings, when the batch does not divide into the processes, and when the loss is no longer
-    finite.
+    `folder` receives the last and the best checkpoint and a JSON log, a line an epoch. A training that was stopped goes on from
+    the last checkpoint there, with the numbers that it would have had; `start` says more. `name` is the network's, else
+    what `bnn_training.catalogue.network_name` gives. `on_start` is told where the training goes on, if it does not begin.
+
+    In a distributed training each process calls this with the same arguments but for `device`; the first one alone writes, and
+    calls `on_start`, `on_epoch` and `on_step`. With `compiled`, `torch.compile` makes the kernels of a training step.
+
+    Raises `ArtefactError` when the folder holds a training of other settings or data, when the processes differ in what they
+    found, when the batch does not divide into them, and when the loss is no longer finite.
     """
+    training = prepare(recipe, dataset, device or torch.device("cpu"), name=name, compiled=compiled)
+    check_same("data", training.data.sha256)
+    done, best, message = _begin(training, folder, start)
+    check_same("epochs done", done)  # and nobody reads what the first one writes next
     folder.mkdir(parents=True, exist_ok=True)
-    training = prepare(recipe, dataset, device or torch.device("cpu"), compiled=compiled)
-    done, best = _resume(training, folder / LAST)
     if rank() == 0:
-        _shorten_log(folder / LOG, done)
-    barrier()  # so that nobody reads what the first one writes next
+        shorten_log(folder / LOG, done)
+        if message:
+            on_start(message)
     for epoch in range(done, recipe.epochs):
         started = time.perf_counter()
         loss, train_accuracy, last_rate = _run_epoch(training, epoch, on_step)
@@ -123,11 +135,16 @@ def _inputs(pixels: torch.Tensor, input_: Input | None) -> torch.Tensor:
     return pixel_inputs(pixels, input_) if input_ else pixels
 
 
-def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, compiled: bool = False) -> Training:
+def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, name: str | None = None, compiled: bool = False) -> Training:
     """Returns a training before its first step.
 
-    Raises `ArtefactError` when there are fewer images than a batch, and when it does not divide into the processes.
+    Raises `ArtefactError` when a network cannot have that name, when there are fewer images than a batch, when that has no
+    variance, and when it does not divide into the processes.
     """
+    name = network_name(recipe, dataset.identity) if name is None else name
+    check_network_name(name)
+    if recipe.batch < 2:
+        raise ArtefactError(f"batch must be at least 2, so that batch norm has a variance, not {recipe.batch}")
     fit, validation, _ = divided_images(dataset, recipe, device)
     if len(fit.labels) < recipe.batch:
         held_out = f"; {len(validation.labels):,} are held out" if recipe.validation else ""
@@ -144,7 +161,7 @@ def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, compiled:
         forward = torch.compile(forward)  # type: ignore[assignment]
     input_ = recipe_input(recipe, shape) if recipe.preprocessing == "pixels" else None
     optimizer = make_optimizer(recipe.optimizer, network)
-    return Training(recipe, shape, input_, network, forward, optimizer, fit, validation, dataset.identity)
+    return Training(name, recipe, shape, input_, network, forward, optimizer, fit, validation, dataset.identity)
 
 
 def _seed(*numbers: int) -> int:
@@ -168,10 +185,7 @@ def _run_epoch(training: Training, epoch: int, on_step: Callable[[int, int, int]
     right = torch.zeros((), dtype=torch.int64, device=labels.device)
     rate = 0.0
     for step, indices in enumerate(batches):
-        progress = epoch + step / steps
-        rate = learning_rate(
-            recipe.schedule, recipe.learning_rate, recipe.last_learning_rate, recipe.halve_every, recipe.epochs, progress
-        )
+        rate = recipe_rate(recipe, epoch + step / steps)
         losses[step], right_in_batch = run_step(training, indices, rate, generator)
         right += right_in_batch
         if (step + 1) % _STEPS_UNWATCHED == 0 or step + 1 == steps:
@@ -212,7 +226,7 @@ def run_step(
 
 def _save(training: Training, epoch: int, best: float, folder: Path, is_best: bool) -> None:
     tensors = {f"model.{name}": tensor for name, tensor in training.network.state_dict().items()}
-    checkpoint = Checkpoint(training.recipe, training.shape, training.data, epoch, best, tensors)
+    checkpoint = Checkpoint(training.name, training.recipe, training.shape, training.data, epoch, best, tensors)
     if is_best:
         save_checkpoint(checkpoint, folder / BEST)
     state = {
@@ -221,12 +235,6 @@ def _save(training: Training, epoch: int, best: float, folder: Path, is_best: bo
         for key, value in values.items()
     }
     save_checkpoint(replace(checkpoint, tensors={**tensors, **state}), folder / LAST)
-
-
-def _shorten_log(path: Path, epochs: int) -> None:
-    """Leaves the lines of so many epochs in a log: a training that was killed may have logged one that it did not save."""
-    if path.exists():
-        path.write_text("".join(path.read_text().splitlines(keepends=True)[:epochs]))
 
 
 def _state_shapes(training: Training) -> dict[str, torch.Size]:
@@ -239,17 +247,43 @@ def _state_shapes(training: Training) -> dict[str, torch.Size]:
     return shapes
 
 
-def _resume(training: Training, path: Path) -> tuple[int, float]:
-    """Restores the last checkpoint, if there is one; returns the epochs done and the best validation accuracy."""
+def _begin(training: Training, folder: Path, start: Start) -> tuple[int, float, str]:
+    """Brings a training to where it goes on; returns the epochs done, the best validation accuracy, and what there is to say."""
+    path, epochs = folder / LAST, training.recipe.epochs
+    if start == "restart":
+        removed = clear(folder) if rank() == 0 else ""
+        return 0, 0.0, f"{folder} begins anew; removed: {removed}" if removed else ""
     if not path.exists():
-        return 0, 0.0
+        if start == "extend":
+            raise ArtefactError(f"{folder} holds no training to extend; leave --extend out, or give another --out")
+        return 0, 0.0, ""
     checkpoint = load_checkpoint(path)
-    here = (training.recipe, training.shape, training.data)
-    if (checkpoint.recipe, checkpoint.input_shape, checkpoint.data) != here:
-        raise ArtefactError(f"{path} belongs to other settings ({checkpoint.recipe}); remove the folder or give another --out")
+    done, before = checkpoint.epoch, checkpoint.recipe
+    found = differences(checkpoint, training.recipe, training.shape, training.data)
+    extended = bool(found) and training.data.sha256 == checkpoint.data.sha256 and extends(before, training.recipe)
+    if found and not (extended and start == "extend"):
+        ways = (
+            ", --restart to begin anew in its place, or --extend to go on"
+            if extended
+            else ", or --restart to begin anew in its place"
+        )
+        raise ArtefactError(f"{path} is of another training: {'; '.join(found)}; give another --out{ways}")
+    _restore(training, checkpoint, path)
+    if extended:
+        steps = len(training.fit.labels) // training.recipe.batch
+        message = f"{path} goes on after epoch {done}; {stretched_schedule(before, training.recipe, done, steps)}"
+    elif done == epochs:
+        message = f"{path} is complete: {done} of {epochs} epochs"
+    else:
+        message = f"{path} goes on after epoch {done} of {epochs}"
+    return done, checkpoint.best_validation, message
+
+
+def _restore(training: Training, checkpoint: Checkpoint, path: Path) -> None:
+    """Gives a training the state that its checkpoint, of `path`, holds."""
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors.items()}
     if shapes != _state_shapes(training):
-        raise ArtefactError(f"{path} does not hold the whole state of its training; remove the folder or give another --out")
+        raise ArtefactError(f"{path} does not hold the whole state of its training; --restart begins anew")
     model, optimizer = {}, training.optimizer.state_dict()
     for name, tensor in checkpoint.tensors.items():
         match name.split(".", 2):
@@ -259,4 +293,3 @@ def _resume(training: Training, path: Path) -> tuple[int, float]:
                 model[name.removeprefix("model.")] = tensor
     training.network.load_state_dict(model)
     training.optimizer.load_state_dict(optimizer)
-    return checkpoint.epoch, checkpoint.best_validation

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of a training: its files, and how it is cleared for another."""
+
+from pathlib import Path
+from typing import Final
+
+__all__ = ["BEST", "CURVES", "LAST", "LOG", "NETWORK", "clear", "shorten_log"]
+
+BEST: Final = "best.safetensors"
+LAST: Final = "last.safetensors"
+LOG: Final = "log.jsonl"
+CURVES: Final = "curves.png"
+NETWORK: Final = "network.safetensors"
+# In the order of their removal: nothing goes on without the last checkpoint.
+_WRITTEN: Final = (LAST, BEST, NETWORK, LOG, CURVES, "events.out.tfevents.*")
+
+
+def clear(folder: Path) -> str:
+    """Removes what a training has written; returns what that was, or nothing. Whatever else is in the folder stays."""
+    log = folder / LOG
+    epochs = len(log.read_text().splitlines()) if log.exists() else 0
+    found = [path for pattern in _WRITTEN for path in sorted(folder.glob(pattern))]
+    for path in found:
+        path.unlink()
+    return f"{epochs:,} epochs in {', '.join(path.name for path in found)}" if found else ""
+
+
+def shorten_log(path: Path, epochs: int) -> None:
+    """Leaves the lines of so many epochs in a log: a training that was killed may have logged one that it did not save."""
+    if path.exists():
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:epochs]))
