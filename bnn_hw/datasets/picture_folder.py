@@ -115,7 +115,10 @@ def _notes(pictures: Sequence[Picture], background: str) -> tuple[str, ...]:
     greatest = max(picture.greatest for picture in pictures)
     bits = greatest.bit_length()
     notes = (
-        (transparent, f"{transparent:,} of {count:,} pictures are transparent in part and laid on {background} (--background)"),
+        (
+            transparent,
+            f"{transparent:,} of {count:,} pictures have transparent parts, which are laid on {background} (--background)",
+        ),
         (turned, f"{turned:,} of {count:,} pictures are turned as their EXIF data say"),
         (grey % count, f"{grey:,} of {count:,} pictures are grey and read as coloured, since the others are"),
         (
