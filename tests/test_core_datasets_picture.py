@@ -73,7 +73,7 @@ def test_a_transparent_grey_at_each_depth(bits: int, row: bytes, transparent: in
     """Laid on level 9; a picture of one bit is white where its transparent pixels are, so that they are laid on white."""
     background = "white" if bits == 1 and transparent else "#090909"
     path = png(tmp_path / "a.png", bits, 0, [row, row], struct.pack(">H", transparent))
-    assert read(path, background).pixels[..., 0].tolist() == [pixels, pixels]
+    assert read(path, background).pixels.tolist() == [[[pixel] for pixel in pixels]] * 2
 
 
 @pytest.mark.parametrize(("bits", "unit"), [(8, 1), (16, 256)])
