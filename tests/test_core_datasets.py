@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bnn_hw import datasets
 from bnn_hw.datasets import DATASETS, load_dataset, load_mnist, mnist, open_dataset
@@ -80,6 +81,16 @@ def test_an_npz_file_and_a_folder_of_pictures_are_ones_own(tmp_path: Path) -> No
     np.savez(tmp_path / "mine.npz", **arrays)
     for own in (False, True):
         assert open_dataset("mnist", tmp_path / "mine.npz", tmp_path, own=own).name == "mine"
+
+
+def test_transparent_pictures_are_laid_on_the_background(tmp_path: Path) -> None:
+    for number, place in enumerate(("train/a", "train/b", "test/a", "test/b")):
+        (tmp_path / place).mkdir(parents=True)
+        Image.new("LA", (4, 4), (50 * number, 0)).save(tmp_path / place / "0.png")
+    for background, level in (("white", 255), ("black", 0)):
+        data = open_dataset("mnist", tmp_path, tmp_path, background=background)
+        assert (data.train.images == level).all()
+        assert data.notes == (f"4 of 4 pictures have transparent parts, which are laid on {background} (--background)",)
 
 
 def test_options_of_ones_own_data_need_such(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@
 import gzip
 import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnn_hw.datasets import Dataset, dataset_name, is_own_dataset, load_own_dataset
+from bnn_hw.datasets import Dataset, dataset_name, is_own_dataset, load_own_dataset, open_dataset
 from bnn_hw.errors import ArtefactError, ToolError
 from dataset_files import idx, write
 
@@ -382,6 +382,11 @@ def test_a_plain_idx_file_goes_before_its_gzipped_form(tmp_path: Path) -> None:
     assert np.array_equal(load_own_dataset(tmp_path).train.images[..., 0], GREY)
 
 
+def test_hidden_idx_files_are_skipped(tmp_path: Path) -> None:
+    write(write_idx(tmp_path, lambda name: f"emnist-{name}"), "._emnist-train-images-idx3-ubyte", b"\0\5\x16\7")
+    assert load_own_dataset(tmp_path).classes == 3
+
+
 def test_labels_of_qmnist_are_the_first_of_several_integers(tmp_path: Path) -> None:
     columns = np.stack([LABELS, LABELS + 300, -LABELS], 1).astype(">i4")
     for name, count in (("train", 9), ("test", 3)):
@@ -407,3 +412,21 @@ def test_a_folder_that_is_no_data_set(tmp_path: Path) -> None:
     refused(tmp_path / "absent", rule)
     write_images(tmp_path / "deeper", GREY)
     refused(tmp_path, rf"{rule}; name .*/deeper for the pictures in it")
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one that is only looked into for advice, this is nothing to tell."""
+    write_images(tmp_path / "mine", GREY)
+
+    listed = Path.iterdir
+
+    def iterdir(path: Path) -> Iterator[Path]:
+        if path.name in ("dog", "lost+found"):
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    refused(tmp_path / "mine", r".*mine/train/dog cannot be read: .*Permission denied; make it readable, or name another one")
+    (tmp_path / "data" / "lost+found").mkdir(parents=True)
+    with pytest.raises(ArtefactError, match=r"^.*data must hold train-images-idx3-ubyte .* of mnist; name the folder with --data"):
+        open_dataset("mnist", tmp_path / "data", tmp_path)

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+from bnn_hw.datasets.listing import entries
 from bnn_hw.errors import ArtefactError
 
 __all__ = ["idx_arrays", "idx_files"]
@@ -33,8 +34,7 @@ def idx_files(folder: Path) -> dict[str, Path]:
 
 def _matches(folder: Path) -> list[tuple[Path, re.Match[str]]]:
     """Returns the IDX files in a folder, a plain one after its gzipped form."""
-    files = sorted(folder.iterdir(), reverse=True)
-    return [(file, match) for file in files if (match := _NAME.fullmatch(file.name))]
+    return [(file, match) for file in reversed(entries(folder)) if (match := _NAME.fullmatch(file.name))]
 
 
 def _array(match: re.Match[str]) -> str:

@@ -72,9 +72,9 @@ def _read(path: Path, background: _Colour) -> Picture:
             if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG, with a small one behind it
                 raise ValueError("it holds several pictures")
             _scale_transparency(image)
-            colourless, turned = image.mode in _COLOURLESS or image.mode.startswith("I"), _orientation(image) > 1
+            deep, colourless, turned = image.mode.startswith("I"), image.mode in _COLOURLESS, _orientation(image) > 1
             upright = ImageOps.exif_transpose(image) if turned and image.format != "TIFF" else image  # which Pillow turns itself
-            pixels, alpha, greatest = (_deep if image.mode.startswith("I") else _shallow)(upright)
+            pixels, alpha, greatest = (_deep if deep else _shallow)(upright)
     except Exception as error:  # Pillow lets nearly any exception out of a damaged file
         raise ArtefactError(f"{path} cannot be read as a picture: {error}; save it as PNG, or move it elsewhere") from error
     transparent = bool(alpha.min(initial=255) < 255)
@@ -83,7 +83,7 @@ def _read(path: Path, background: _Colour) -> Picture:
         if alpha.min() < alpha.max() and (pixels == pixels[0, 0]).all():
             other = "black" if pixels.mean() >= 128 else "white"
             raise ArtefactError(f"{path}: nothing of this transparent picture is seen on its background; give --background {other}")
-    if colourless and (pixels == pixels[..., :1]).all():
+    if (deep or colourless) and (pixels == pixels[..., :1]).all():
         pixels = pixels[..., :1]
     return Picture(pixels, transparent, turned, greatest)
 

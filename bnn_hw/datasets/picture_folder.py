@@ -8,26 +8,23 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.datasets.dataset import Split
+from bnn_hw.datasets.listing import entries
 from bnn_hw.datasets.picture import SUFFIXES, Picture, read_pictures
 from bnn_hw.errors import ArtefactError
 
 __all__ = ["class_folders", "is_picture", "read_picture_folder", "visible"]
 
 _SPLITS: Final = ("train", "test")
-_SYSTEM_FILES: Final = ("__macosx", "thumbs.db", "desktop.ini")  # of macOS and Windows
 _DARK_BITS: Final = 14  # pictures of 16 bits that use no more are told of
 
 
 def visible(folder: Path) -> list[Path]:
-    """Returns what lies in a folder, sorted by name, but for what is hidden and what systems leave there for themselves.
-
-    Raises `ArtefactError` for a link that leads nowhere.
-    """
-    entries = [entry for entry in folder.iterdir() if not entry.name.startswith(".") and entry.name.lower() not in _SYSTEM_FILES]
-    for entry in entries:
+    """Returns the `entries` of a folder. Raises `ArtefactError` for a link that leads nowhere too."""
+    found = entries(folder)
+    for entry in found:
         if not entry.is_file() and not entry.is_dir():
             raise ArtefactError(f"{entry} must be a file or a folder, not a link that leads nowhere; mend it or move it elsewhere")
-    return sorted(entries)
+    return found
 
 
 def is_picture(path: Path) -> bool:
@@ -115,7 +112,10 @@ def _notes(pictures: Sequence[Picture], background: str) -> tuple[str, ...]:
     greatest = max(picture.greatest for picture in pictures)
     bits = greatest.bit_length()
     notes = (
-        (transparent, f"{transparent:,} of {count:,} pictures are transparent in part and laid on {background} (--background)"),
+        (
+            transparent,
+            f"{transparent:,} of {count:,} pictures have transparent parts, which are laid on {background} (--background)",
+        ),
         (turned, f"{turned:,} of {count:,} pictures are turned as their EXIF data say"),
         (grey % count, f"{grey:,} of {count:,} pictures are grey and read as coloured, since the others are"),
         (
