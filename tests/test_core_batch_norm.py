@@ -77,6 +77,9 @@ def test_ties_by_hand() -> None:
     assert fires(norm, Sums.of(5, "bit")) == [False, False, False, False, True, True]  # -5, -3, ... 5
     falling = one(mean=10, variance=2, epsilon=0.25, gamma=-1.5, beta=-7)
     assert fires(falling, Sums.of(5, "bit")) == [True, True, True, True, True, False]
+    for gamma in (1, -1):  # a threshold of 5 less the root of 2
+        fired = fires(one(mean=5, variance=2, gamma=gamma, beta=gamma), Sums.of(6, "bit", zeros=True))
+        assert fired == [(total > 3) == (gamma > 0) for total in range(-6, 7)]
     assert fires(one(mean=3), Sums.of(3, "bit")) == [False, False, False, True]
     assert fires(one(bias=1e-30, mean=3), Sums.of(3, "bit")) == [False, False, False, True]
     assert fires(one(bias=-1e-30, mean=3), Sums.of(3, "bit")) == [False] * 4  # where 3 - 1e-30 is 3 to floats
