@@ -2,7 +2,6 @@
 """A build in a folder that has one: nothing that was made or changed there goes away unless that is asked for."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -140,14 +139,14 @@ def test_an_older_manifest_is_replaced_but_not_what_was_made_of_it(made: Path) -
 
 
 def test_an_interrupt_while_files_are_put_in_place_leaves_all_there(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before, replace = _contents(made), os.replace
+    before, replace = _contents(made), Path.replace
 
-    def interrupted(source: Path, target: Path) -> None:
-        if Path(target).name == "plan.json":
+    def interrupted(source: Path, target: Path) -> Path:
+        if target.name == "plan.json":
             raise KeyboardInterrupt
-        replace(source, target)
+        return replace(source, target)
 
-    monkeypatch.setattr(os, "replace", interrupted)
+    monkeypatch.setattr(Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _build(made, _ONE)
     assert _contents(made) == before
