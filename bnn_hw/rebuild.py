@@ -15,6 +15,7 @@ from bnn_hw.overlay import OVERLAY_FOLDER, read_overlay
 __all__ = ["check_rebuild", "put_in_place"]
 
 _PLAN: Final = "plan.json"  # which is there to be edited and given back
+_SOON_MADE: Final = (SIMULATED_FOLDER, "synth.partial")
 _MOST_NAMED: Final = 5
 
 
@@ -80,8 +81,8 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def _is_soon_made(folder: Path, name: str) -> bool:
-    """Returns whether one of the later folders is made in no time: what a simulated board was compiled to, and its bitstream."""
+    """Returns whether one of the later folders is made again in no time, as a simulated board's stand-in for a bitstream is."""
     try:
-        return name == SIMULATED_FOLDER or (name == OVERLAY_FOLDER and read_overlay(folder).simulated)
+        return name in _SOON_MADE or (name == OVERLAY_FOLDER and read_overlay(folder).simulated)
     except ArtefactError:
         return False

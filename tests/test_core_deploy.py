@@ -86,7 +86,6 @@ def test_folder_holds_the_build_and_all_that_a_board_needs(build: Path) -> None:
 def test_the_same_build_gives_the_same_bytes(build: Path) -> None:
     """Also in other processes, with another order of hashes."""
     first = _contents(deploy(build).folder)
-    (build / "deploy" / "of_before.txt").write_text("goes away")
     for seed in ("1", "2"):
         command = [sys.executable, "-m", "bnn_hw", "deploy", build]
         subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True)
@@ -128,10 +127,16 @@ def test_installed_for_all_and_taken_away(build: Path, board: dict[str, str], tm
     other = build.rename(tmp_path / "other-pynq-z2")
     second = deploy(other).folder
     folder = deploy(Path(shutil.copytree(other, build, ignore=shutil.ignore_patterns("deploy")))).folder
+    notebooks = Path(board["PYNQ_JUPYTER_NOTEBOOKS"]) / "bnn_hw"
     for deployed in (folder, folder, second):
         finished = _install(deployed, board)
         assert finished.returncode == 0, finished.stderr
-    notebooks = Path(board["PYNQ_JUPYTER_NOTEBOOKS"]) / "bnn_hw"
+    (notebooks / "small-pynq-z2.ipynb").write_text("changed")
+    assert _install(folder, board).returncode == 0
+    assert (notebooks / "small-pynq-z2.ipynb").read_text() == (folder / "small-pynq-z2.ipynb").read_text()
+    kept = notebooks / "small-pynq-z2.ipynb.~1~"
+    assert kept.read_text() == "changed"
+    kept.unlink()
     assert {path.name for path in notebooks.iterdir()} == {"small-pynq-z2.ipynb", "other-pynq-z2.ipynb"}
     code = "from bnn_host.builds import find_build, installed_builds; from bnn_hw.manifest import read_manifest;"
     assert _python(board, f"{code} print(*installed_builds())") == "other-pynq-z2 small-pynq-z2"
@@ -265,6 +270,24 @@ def test_the_folders_name_is_one_for_a_board(build: Path) -> None:
     renamed = build.rename(build.with_name("my build; now"))
     with pytest.raises(ArtefactError, match=r"^the build's folder must be named with letters, .*, not 'my build; now'; rename it$"):
         deploy(renamed)
+
+
+@pytest.mark.parametrize("name", ["small-pynq-z2.ipynb", "of_ones_own.txt", "small-pynq-z2/plan.json", "SHA256SUMS"])
+def test_what_was_changed_there_is_not_deleted(name: str, build: Path) -> None:
+    """A notebook above all, which Jupyter saves with its results."""
+    folder = deploy(build).folder
+    made = _contents(folder)
+    (folder / name).write_text("changed")
+    message = (
+        rf"^{folder}/(\S+) was added or changed since \(\d+ files\), and would be lost; move what you need, or give --replace$"
+    )
+    with pytest.raises(ArtefactError, match=message) as raised:
+        deploy(build)
+    assert name == "SHA256SUMS" or f"{folder / name} was" in str(raised.value)
+    assert (folder / name).read_text() == "changed"
+    finished = _run("deploy", build, "--replace")
+    assert finished.returncode == 0, finished.stderr
+    assert _contents(folder) == made
 
 
 def test_failure_leaves_what_was_deployed(build: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,44 @@ def test_block_design_of_each_board(board: Board, builds: dict[str, Path], tmp_p
     assert overlay.clock_mhz <= board.clock_mhz
 
 
+_TWO_BUILDS = """\
+proc fail {message} {puts "ERROR: $message"; exit 1}
+foreach folder {one other} {
+    cd $folder
+    source settings.tcl
+    file mkdir work
+    source package_ip.tcl
+    cd ..
+}
+create_project -force system work/system -part $part
+set_property ip_repo_paths [list [file normalize one/work/ip] [file normalize other/work/ip]] [current_project]
+update_ip_catalog
+create_bd_design system
+"""
+
+
+@needs_tcl
+def test_two_builds_are_two_ips_of_one_block_design(
+    builds: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = random_network(Input((8, 3, 1), "uint8"), (6, 4), seed=4)
+    board = BOARDS["pynq-z2"]
+    folders = [builds["pynq-z2"], build(other, board, find_plan(other, board), tmp_path / "other", verify=False).folder]
+    vlnvs = [accelerator_vlnv(read_manifest(folder).top) for folder in folders]
+    script = _TWO_BUILDS
+    for name, folder, vlnv in zip(("one", "other"), folders, vlnvs, strict=True):
+        copy = Path(shutil.copytree(folder, tmp_path / "builds" / name))
+        shutil.copytree(write_project(copy, read_manifest(copy)), tmp_path / "design" / name)
+        script += f"create_bd_cell -type ip -vlnv {vlnv} {name}\n"
+    (tmp_path / "design" / "build.tcl").write_text(script)
+    record = install_vivado(tmp_path / "bin", monkeypatch)
+    finished = subprocess.run(
+        ["vivado", "-mode", "batch", "-source", "build.tcl"], cwd=tmp_path / "design", capture_output=True, text=True
+    )
+    assert finished.returncode == 0, finished.stdout
+    assert read_design(record).cells == dict(zip(("one", "other"), vlnvs, strict=True))
+
+
 def _check_wiring(design: Design, board: Board, top: str) -> None:
     """Checks that all run on one clock and one reset, that each interface is connected once, and how the interrupts go."""
     assert board.processor is not None
@@ -196,6 +234,20 @@ def test_a_missed_clock_fails_and_leaves_the_bitstream_of_before(
     with pytest.raises(ToolError, match=rf" misses {message}; "):
         collect_bitstream(built)
     assert not (built / "bitstream").exists()
+
+
+@needs_tcl
+def test_what_a_finished_run_left_stays_when_another_is_begun(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when it was brought from another machine and not collected yet."""
+    folder = write_project(built, read_manifest(built))
+    assert run_scripts(folder).returncode == 0
+    finished = {path.name: path.read_bytes() for path in (folder / "out").iterdir()}
+    install_vivado(tmp_path / "bin", monkeypatch, stop="impl_1")
+    for _ in range(2):  # a run that fails leaves nothing that would take its place
+        with pytest.raises(ToolError, match=r"^vivado failed with exit code 1: "):
+            make_bitstream(built)
+        assert {path.name: path.read_bytes() for path in (folder / "out.before").iterdir()} == finished
+    assert collect_bitstream(built, folder / "out.before") == read_overlay(built)
 
 
 @needs_tcl

@@ -81,12 +81,21 @@ proc update_compile_order {args} {
 proc update_ip_catalog {args} {
     need_project update_ip_catalog
     lassign [options update_ip_catalog {-rebuild flag} $args] found rest
-    if {$::recorder::repository eq "" || ![file exists [file join $::recorder::repository component.xml]]} {
-        error "update_ip_catalog: no IP is in {$::recorder::repository}"
+    if {$::recorder::repository eq ""} {
+        error "update_ip_catalog: there is no repository"
     }
-    set file [open [file join $::recorder::repository component.xml]]
-    ip {*}[read $file]
-    close $file
+    foreach folder $::recorder::repository {
+        if {![file exists [file join $folder component.xml]]} {
+            error "update_ip_catalog: no IP is in {$folder}"
+        }
+        set file [open [file join $folder component.xml]]
+        set description [read $file]
+        close $file
+        if {[dict exists $::recorder::catalogue [lindex $description 0]]} {
+            error "update_ip_catalog: there are two IPs [lindex $description 0]"
+        }
+        ip {*}$description
+    }
 }
 
 proc get_ipdefs {args} {
