@@ -5,18 +5,23 @@ import filecmp
 import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from bnn_hw.boards import BOARDS
 from bnn_hw.build import build
+from bnn_hw.cli import app
 from bnn_hw.errors import ArtefactError, ToolError
 from bnn_hw.manifest import MANIFEST, read_manifest
 from bnn_hw.network import Input, Network
 from bnn_hw.network_file import network_digest, save_network
+from bnn_hw.packaged import packaged_network
 from bnn_hw.plan import load_plan
 from bnn_hw.planner import find_plan
 from bnn_hw.verify import verify_build
@@ -184,3 +189,67 @@ def test_interrupt_during_the_swap_keeps_the_old_build(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         _build(folder, _network(seed=2), verify=False)
     assert (folder / MANIFEST).read_bytes() == before
+
+
+def test_two_networks_that_differ_never_share_a_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the packaged network of a name has that name alone."""
+    monkeypatch.chdir(tmp_path)
+    packaged = packaged_network("mnist-tiny")
+    retrained = replace(_network(), name="mnist-tiny")
+    made = {}
+    for name, network in (("packaged", packaged), ("retrained", retrained), ("other", _network(seed=2))):
+        save_network(network, tmp_path / f"{name}.safetensors")
+        options = ["--model", f"{name}.safetensors", "--no-verify", "--json", "--fps", "1e5"]
+        made[name] = json.loads(CliRunner().invoke(app, ["build", *options], catch_exceptions=False).stdout)["folder"]
+    assert made == {
+        "packaged": "build/mnist-tiny-pynq-z2",
+        "retrained": f"build/mnist-tiny-{network_digest(retrained)[:8]}-pynq-z2",
+        "other": f"build/random-{network_digest(_network(seed=2))[:8]}-pynq-z2",
+    }
+    assert len({read_manifest(tmp_path / folder).top for folder in made.values()}) == 3
+
+
+def test_a_network_is_built_under_another_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_network(_network(), tmp_path / "n.safetensors")
+    command = ["build", "--model", "n.safetensors", "--no-verify", "--json", "--name"]
+    built = json.loads(CliRunner().invoke(app, [*command, "left-camera"], catch_exceptions=False).stdout)
+    named = replace(_network(), name="left-camera")
+    assert built["folder"] == f"build/left-camera-{network_digest(named)[:8]}-pynq-z2"
+    manifest = read_manifest(Path(built["folder"]))
+    assert (manifest.name, manifest.network_sha256) == ("left-camera", network_digest(named))
+    assert re.fullmatch(r"left_camera_[0-9a-f]{8}", manifest.top)
+    refused = CliRunner().invoke(app, [*command, "Left"])
+    assert isinstance(refused.exception, ArtefactError)
+    assert str(refused.exception) == "network name must be lower-case letters, digits, - and _, from a letter on, not 'Left'"
+
+
+def test_the_same_hardware_has_the_same_name_and_other_hardware_another(tmp_path: Path) -> None:
+    """Boards of one FPGA share it; another FPGA, plan or network, or its name alone, makes another."""
+    network = _network()
+
+    def top(of: Network, board: str, fps: float = 1e5) -> str:
+        target = BOARDS[board]
+        folder = tmp_path / f"{of.name}-{board}-{fps}-{network_digest(of)[:8]}"
+        return read_manifest(build(of, target, find_plan(of, target, fps), folder, verify=False).folder).top
+
+    same = top(network, "pynq-z2")
+    assert top(network, "pynq-z1") == same
+    others = [
+        top(network, "zcu104"),
+        top(network, "kv260"),
+        top(network, "pynq-z2", 5e6),
+        top(replace(network, provenance={"note": "retrained"}), "pynq-z2"),
+    ]
+    assert len({same, *others}) == 1 + len(others)
+
+
+def test_every_replace_is_offered(tmp_path: Path) -> None:
+    """What the messages that refuse ask for is there."""
+    (tmp_path / "results.json").write_text("{}")
+    refused = CliRunner().invoke(app, ["bench", "gpu", "--out", str(tmp_path)])
+    assert isinstance(refused.exception, ArtefactError)
+    assert str(refused.exception) == f"{tmp_path} holds the results of another run; give another --out, or --replace to delete them"
+    assert (tmp_path / "results.json").read_text() == "{}"
+    for command in (["build"], ["deploy"], ["bench", "gpu"]):
+        assert "--replace" in CliRunner().invoke(app, [*command, "--help"]).stdout

@@ -19,6 +19,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
 
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
@@ -462,6 +463,21 @@ def test_every_field_of_a_window_is_in_the_digest() -> None:
         make(4, pool=replace(pool, and_channels=np.array([True, True]))),
     ]
     assert len({network_digest(network) for network in variants}) == len(variants)
+
+
+def test_what_is_no_network_file_is_not_replaced(tmp_path: Path) -> None:
+    """Such as the checkpoint that is exported, under its own name."""
+    network = load(encode(DESCRIPTION, TENSORS), tmp_path)
+    path = tmp_path / "best.safetensors"
+    for content in (save({"a": np.zeros(1)}, metadata={"bnn_hw.checkpoint": "{}"}), b"", b"notes"):
+        path.write_bytes(content)
+        with pytest.raises(ArtefactError, match=rf"^{path} exists and is no network file, so it is left alone; give another name "):
+            save_network(network, path)
+        assert path.read_bytes() == content
+    path.unlink()
+    for name in ("one", "two"):
+        save_network(replace(network, name=name), path)
+        assert load_network(path).name == name
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, float("nan"), float("inf"), b"bytes", {("a",): 1}])

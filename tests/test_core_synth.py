@@ -129,6 +129,26 @@ def test_what_is_there_is_replaced_and_no_route_stops_after_yosys(make_build: Ca
     assert not (build / "synth" / "nextpnr.log").exists()
 
 
+def test_what_is_there_stays_when_a_tool_fails(make_build: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    build = make_build("icebreaker")
+    synthesize(build, route=False)
+    before = {path.name: path.read_bytes() for path in (build / "synth").iterdir()}
+
+    def fail(folder: Path, *arguments: object) -> Route:
+        (folder / "nextpnr.log").write_text("why")
+        raise ToolError(f"nextpnr failed (all of it in {folder / 'nextpnr.log'})")
+
+    monkeypatch.setattr(synthesis, "place_and_route", fail)
+    with pytest.raises(ToolError) as raised:
+        synthesize(build)
+    assert {path.name: path.read_bytes() for path in (build / "synth").iterdir()} == before
+    assert f"(all of it in {build / 'synth.partial' / 'nextpnr.log'})" in str(raised.value)
+    assert (build / "synth.partial" / "nextpnr.log").read_text() == "why"
+    read_manifest(build)
+    synthesize(build, route=False)
+    assert not (build / "synth.partial").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -147,7 +167,7 @@ def test_altered_build_is_refused(
     change(copy)
     with pytest.raises(ArtefactError, match=message):
         synthesize(copy)
-    assert not (copy / "synth").exists()
+    assert not list(copy.glob("synth*"))
 
 
 def test_absent_build_has_exit_code_2(tmp_path: Path) -> None:

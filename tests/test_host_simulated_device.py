@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bnn_hw.golden import scores
+from bnn_hw.manifest import read_manifest
 from bnn_hw.network_file import load_network
 from bnn_hw.registers import MAGIC, Register
 from bnn_rtl.simulation import stream_words
@@ -50,6 +51,24 @@ def test_overlay_registers_and_dma(build: Path) -> None:
         overlay.download()
         assert overlay.accelerator.read(Register.PACKET_IMAGES) == 0
         assert overlay.accelerator.read(Register.IMAGES_OUT) == 0
+
+
+def test_pynqs_own_overlay_has_the_driver_of_a_build_that_it_was_bound_to(build: Path) -> None:
+    """And not that of another build, whose IP has another name."""
+    from pynq import DefaultIP, Overlay
+
+    from bnn_host.overlay import AcceleratorIP, bind_driver
+    from bnn_host.simulated.device import SimulatedDevice
+
+    manifest, bit = read_manifest(build), str(next((build / "bitstream").glob("*.bit")))
+    with board_of(build) as board:
+        plain = Overlay(bit, device=SimulatedDevice(board))
+        assert type(plain.accelerator) is DefaultIP
+        assert plain.ip_dict["accelerator"]["type"] == f"bnn_hw:ip:{manifest.top}:1.0"
+        bind_driver(build)
+        bound = Overlay(bit, device=SimulatedDevice(board))
+        assert isinstance(bound.accelerator, AcceleratorIP)
+        bound.accelerator.registers.check_identity(manifest.network_sha256, manifest.plan_sha256)
 
 
 def test_buffers(build: Path) -> None:
