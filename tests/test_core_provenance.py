@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bnn_hw.cli import app
+from bnn_hw.cli.show import percent
 from bnn_hw.network import Input, Network, Scores
 from bnn_hw.network_file import load_network, save_network
 from bnn_hw.packaged import packaged_models, packaged_network, packaged_test_images
@@ -60,6 +61,13 @@ def test_what_strangers_write_is_no_identity(data: object, tmp_path: Path) -> No
     arguments = ["infer", "--model", str(path), "--images", str(tmp_path / "images.npy"), "--json"]
     finished = CliRunner().invoke(app, arguments, catch_exceptions=False, standalone_mode=False)
     assert json.loads(finished.stdout)["classes"] == [0]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.5, "50.00 %"), (1, "100.00 %"), (None, "unknown"), (-1, "unknown"), (10**400, "unknown")]
+)
+def test_an_accuracy_that_is_none_is_unknown(share: object, text: str) -> None:
+    assert percent(share) == text
 
 
 def test_a_name_alone_has_no_test_images() -> None:

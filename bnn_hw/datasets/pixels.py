@@ -43,10 +43,10 @@ class PixelStatistics:
     def from_json(cls, value: Mapping[str, Any]) -> "PixelStatistics":
         """Returns the statistics of JSON values. Raises `ValueError` where a field is not a number of 0 to 255."""
         names = [field.name for field in fields(cls)]
-        numbers = [float(value[name]) for name in names if isinstance(value.get(name), int | float)]
-        if len(numbers) < len(names) or not all(0 <= number <= 255 for number in numbers):
+        numbers: list[Any] = [value.get(name) for name in names]
+        if not all(isinstance(number, int | float) and 0 <= number <= 255 for number in numbers):
             raise ValueError(f"pixels must have the numbers {', '.join(names)}, each 0..255")
-        return cls(*numbers)
+        return cls(*map(float, numbers))
 
 
 def pixel_notes(dataset: "Dataset", input_: Input) -> tuple[str, ...]:

@@ -262,12 +262,9 @@ def _begin(training: Training, folder: Path, start: Start) -> tuple[int, float, 
     found = differences(checkpoint, training.recipe, training.shape, training.data)
     extended = bool(found) and training.data.sha256 == checkpoint.data.sha256 and extends(before, training.recipe)
     if found and not (extended and start == "extend"):
-        ways = (
-            ", --restart to begin anew in its place, or --extend to go on"
-            if extended
-            else ", or --restart to begin anew in its place"
-        )
-        raise ArtefactError(f"{path} is of another training: {'; '.join(found)}; give another --out{ways}")
+        anew = "--restart to begin anew in its place"
+        ways = f"{anew}, or --extend to go on" if extended else f"or {anew}"
+        raise ArtefactError(f"{path} is of another training: {'; '.join(found)}; give another --out, {ways}")
     _restore(training, checkpoint, path)
     if extended:
         steps = len(training.fit.labels) // training.recipe.batch
