@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of one's own: a folder of images, or arrays in an .npz file."""
 
+import re
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -10,19 +12,30 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.datasets.dataset import Dataset, Split
+from bnn_hw.datasets.picture import SUFFIXES, read_picture
 from bnn_hw.errors import ArtefactError
 from bnn_hw.tools import require
 
-__all__ = ["is_own_dataset", "load_own_dataset"]
+__all__ = ["dataset_name", "is_own_dataset", "load_own_dataset"]
 
 _SPLITS: Final = ("train", "test")
 _MAX_CLASSES: Final = 256
-_SUFFIXES: Final = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm"}
+_OFFICIAL: Final = ("mnist", "cifar10", "svhn")  # names that data of one's own never get
+_NAME_LENGTH: Final = 64  # of a network
 
 
 def is_own_dataset(path: Path) -> bool:
     """Returns whether `path` is an .npz file, or a folder that has a folder `train`."""
     return path.is_file() or (path / "train").is_dir()
+
+
+def dataset_name(path: Path) -> str:
+    """Returns the name of the data set in a file or folder, which is one that a network can have: [a-z][a-z0-9_-]{0,63}."""
+    plain = unicodedata.normalize("NFKD", path.name.removesuffix(".npz")).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")
+    if not slug[:1].isalpha():
+        slug = f"data-{slug}" if slug else "own"
+    return f"{slug}-own" if slug in _OFFICIAL else slug[:_NAME_LENGTH]
 
 
 def load_own_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
@@ -36,7 +49,7 @@ def load_own_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     file's are as many as its greatest label wants. Raises `ArtefactError` naming the file or array that is wrong.
     """
     read = _read_npz if path.is_file() else _read_folder
-    names = tuple(classes)
+    names = tuple(name.strip() for name in classes if name.strip())
     if len(set(names)) != len(names):
         raise ArtefactError(f"classes must differ, not {', '.join(names)}")
     splits, count = read(path, names)
@@ -47,7 +60,7 @@ def load_own_dataset(path: Path, classes: Sequence[str] = ()) -> Dataset:
     shapes = [split.images.shape[1:] for split in splits]
     if shapes[0] != shapes[1]:
         raise ArtefactError(f"{path}: test images must be {shapes[0]} as those that train, not {shapes[1]}")
-    return Dataset(path.stem, names or tuple(map(str, range(count))), splits[0], splits[1])
+    return Dataset(dataset_name(path), names or tuple(map(str, range(count))), splits[0], splits[1])
 
 
 def _check_count(path: Path, classes: int) -> None:
@@ -96,27 +109,12 @@ def _read_images(folder: Path, classes: tuple[str, ...]) -> Split:
     for label, name in enumerate(classes):
         if not (folder / name).is_dir():
             raise ArtefactError(f"{folder} must hold a folder {name} with the images of that class")
-        for file in sorted(entry for entry in (folder / name).iterdir() if entry.suffix.lower() in _SUFFIXES):
-            images.append(_read_image(file))
+        for file in sorted(entry for entry in (folder / name).iterdir() if entry.suffix.lower() in SUFFIXES):
+            images.append(read_picture(file))
             labels.append(label)
             if images[-1].shape != images[0].shape:
                 raise ArtefactError(f"{file} must be {_text(images[0])} as the first image, not {_text(images[-1])}")
     return Split(np.stack(images) if images else np.zeros((0, 1, 1, 1), np.uint8), np.array(labels, np.uint8))
-
-
-def _read_image(path: Path) -> np.ndarray:
-    """Returns an image [rows, columns, channels] uint8, of one channel if it is grey, else of three."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            if image.mode.startswith("I"):  # grey of 16 bits, which Pillow would cut off at 255
-                return (np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)[..., None]
-            grey = image.mode in ("1", "L", "LA")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError) as error:
-        raise ArtefactError(f"{path} is no image: {error}") from error
-    return pixels[..., None] if grey else pixels
 
 
 def _text(image: np.ndarray) -> str:
