@@ -3,14 +3,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeGuard
 
-from bnn_hw.datasets.cifar10 import CIFAR10_MIRRORS, download_cifar10, load_cifar10
+from bnn_hw.datasets.cifar10 import CIFAR10_MIRRORS, download_cifar10, load_cifar10, load_cifar10_test
 from bnn_hw.datasets.dataset import DataIdentity, Dataset, Split
 from bnn_hw.datasets.idx import read_idx
-from bnn_hw.datasets.mnist import MNIST_MIRRORS, download_mnist, load_mnist
+from bnn_hw.datasets.mnist import MNIST_MIRRORS, download_mnist, load_mnist, load_mnist_test
 from bnn_hw.datasets.own import dataset_name, is_own_dataset, load_own_dataset
-from bnn_hw.datasets.svhn import SVHN_MIRRORS, download_svhn, load_svhn
+from bnn_hw.datasets.svhn import SVHN_MIRRORS, download_svhn, load_svhn, load_svhn_test
 from bnn_hw.errors import ArtefactError, UsageError
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "SVHN_MIRRORS",
     "DataIdentity",
     "Dataset",
+    "Source",
     "Split",
     "dataset_name",
     "download_cifar10",
@@ -32,14 +33,23 @@ __all__ = [
     "load_own_dataset",
     "load_svhn",
     "open_dataset",
+    "open_test_images",
     "read_idx",
 ]
 
-# How each data set is loaded from a folder, and how its files get there.
-DATASETS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], None]]]] = {
-    "mnist": (load_mnist, download_mnist),
-    "cifar10": (load_cifar10, download_cifar10),
-    "svhn": (load_svhn, download_svhn),
+
+class Source(NamedTuple):
+    """How a publisher's data set is read from a folder, and how its files get there; its test images alone need fewer files."""
+
+    load: Callable[[Path], Dataset]
+    load_test: Callable[[Path], Split]
+    download: Callable[..., None]  # to a folder; with test_only=True what `load_test` needs
+
+
+DATASETS: Final[dict[str, Source]] = {
+    "mnist": Source(load_mnist, load_mnist_test, download_mnist),
+    "cifar10": Source(load_cifar10, load_cifar10_test, download_cifar10),
+    "svhn": Source(load_svhn, load_svhn_test, download_svhn),
 }
 
 
@@ -56,13 +66,17 @@ def open_dataset(name: str, data: Path | None, cache: Path, *, classes: Sequence
     in the order of their labels. Raises `UsageError` where `classes` or `own` has no data of one's own to go with, and
     `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
-    if data is not None and (own or is_own_dataset(data)):
+    if _is_own(data, classes, own):
         return load_own_dataset(data, classes)
-    if own:
-        raise UsageError("--own goes with a data set of your own, which --data must name")
-    if classes:
-        raise UsageError("--classes goes with a data set of your own, which --data must name")
     return load_dataset(name, data, cache)
+
+
+def open_test_images(name: str, data: Path | None, cache: Path, *, classes: Sequence[str] = (), own: bool = False) -> Split:
+    """Returns the test images of what `open_dataset` opens, for which a publisher's training images need not be there."""
+    if _is_own(data, classes, own):
+        return load_own_dataset(data, classes).test
+    source, folder = _source(name, data, cache, test_only=True)
+    return source.load_test(folder)
 
 
 def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
@@ -70,10 +84,24 @@ def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
 
     Raises `ArtefactError` for an unknown name, and for files that are missing, altered or cannot be downloaded.
     """
+    source, folder = _source(name, folder, cache)
+    return source.load(folder)
+
+
+def _is_own(data: Path | None, classes: Sequence[str], own: bool) -> TypeGuard[Path]:
+    """Returns whether `data` is data of one's own. Raises `UsageError` where `classes` or `own` has none to go with."""
+    if data is not None and (own or is_own_dataset(data)):
+        return True
+    if own or classes:
+        raise UsageError(f"--{'own' if own else 'classes'} goes with a data set of your own, which --data must name")
+    return False
+
+
+def _source(name: str, folder: Path | None, cache: Path, *, test_only: bool = False) -> tuple[Source, Path]:
+    """Returns how a data set is read, and from which folder; the cache gets what it lacks."""
     if name not in DATASETS:
         raise ArtefactError(f"data set must be one of {', '.join(DATASETS)}, not {name!r}")
-    load, download = DATASETS[name]
+    source = DATASETS[name]
     if folder is None:
-        folder = cache / name
-        download(folder)
-    return load(folder)
+        source.download(cache / name, test_only=test_only)
+    return source, cache / name if folder is None else folder
