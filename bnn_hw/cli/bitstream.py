@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from bnn_hw.cli.parameters import FiniteFloat
 from bnn_hw.cli.show import console, json_option, print_json, table
 from bnn_hw.errors import UsageError
 from bnn_hw.overlay import OVERLAY_FOLDER, Overlay
@@ -19,7 +20,7 @@ _OWN: Final = "BUILD/vivado/out"
 
 @click.command()
 @click.argument("build_folder", metavar="BUILD", type=click.Path(path_type=Path))
-@click.option("--clock-mhz", type=click.FloatRange(min=1, max=500), help="The clock of the accelerator; the board's without it.")
+@click.option("--clock-mhz", type=FiniteFloat(min=1, max=500), help="The clock of the accelerator; the board's without it.")
 @click.option(
     "--collect",
     "out",

@@ -14,6 +14,7 @@ from bnn_hw.build import BuildResult
 from bnn_hw.build import build as make_build
 from bnn_hw.cli.bitstream import show_bitstream
 from bnn_hw.cli.model import fold_checkpoint
+from bnn_hw.cli.parameters import FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, shape_text, table
 from bnn_hw.datasets import load_dataset
 from bnn_hw.errors import ArtefactError, UsageError
@@ -36,7 +37,7 @@ __all__ = ["build", "verify"]
 @click.option("--board", "board_name", default="pynq-z2", show_default=True, help="The board (see `bnn_hw boards`).")
 @click.option("--out", type=click.Path(path_type=Path), help="The build's folder; build/<model>-<board> without it.")
 @click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="A plan.json, as a build writes it, edited.")
-@click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
+@click.option("--fps", type=FiniteFloat(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
 @click.option("--fit", is_flag=True, help="Find the fastest plan that the board has room for; without other options too.")
 @click.option("--runtime-weights", is_flag=True, help="Make weights replaceable without synthesis, by a network of the same shape.")
 @click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")

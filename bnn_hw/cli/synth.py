@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from bnn_hw.cli.parameters import FiniteFloat
 from bnn_hw.cli.show import console, json_option, print_json, table
 from bnn_hw.synth import LayerReport, Synthesis, check_synthesis, description, synthesize
 
@@ -14,7 +15,7 @@ __all__ = ["synth"]
 @click.command()
 @click.argument("build_folder", metavar="BUILD", type=click.Path(path_type=Path))
 @click.option("--route/--no-route", default=True, help="Place and route, and write a bitstream, where open tools can.")
-@click.option("--clock-mhz", type=click.FloatRange(min=0, min_open=True), help="The clock to reach; the board's without it.")
+@click.option("--clock-mhz", type=FiniteFloat(min=0, min_open=True), help="The clock to reach; the board's without it.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True, help="Of place and route.")
 @json_option
 def synth(build_folder: Path, route: bool, clock_mhz: float | None, seed: int, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bnn_hw.cli.parameters import FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, table
 from bnn_hw.datasets import Dataset, Split, is_own_dataset, load_dataset, load_own_dataset
 from bnn_hw.errors import ToolError, UsageError
@@ -50,8 +51,8 @@ _classes_option: Final = click.option("--classes", default="", help="The classes
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of checkpoints and log; runs/<recipe> without it.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
 @click.option("--batch", type=click.IntRange(min=1), help="Images a step, of all processes, instead of the recipe's.")
-@click.option("--lr", "learning_rate", type=click.FloatRange(min=0, min_open=True), help="Instead of the recipe's first one.")
-@click.option("--width", type=click.FloatRange(min=0, min_open=True), help="A factor on the outputs of all hidden layers.")
+@click.option("--lr", "learning_rate", type=FiniteFloat(min=0, min_open=True), help="Instead of the recipe's first one.")
+@click.option("--width", type=FiniteFloat(min=0, min_open=True), help="A factor on the outputs of all hidden layers.")
 @click.option("--validation", type=click.IntRange(min=0), help="Images to hold out of those that train, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
 @click.option("--threads", type=click.IntRange(min=1), help="Processor threads of each process; without it, all there are.")

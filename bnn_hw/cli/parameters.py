@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Types of options and arguments that click has not: each refuses a value before any work begins."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+__all__ = ["CHECKPOINT", "NEW_FILE", "NEW_FOLDER", "FiniteFloat"]
+
+
+class FiniteFloat(click.FloatRange):
+    """A number in a range, as click's, but neither NaN nor infinite, which that lets through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Returns the number that a text stands for."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
+
+class _NewPath(click.ParamType):
+    """The path of a file or a folder to write, where nothing of the other kind is."""
+
+    name = "path"
+
+    def __init__(self, wanted: str, other: str, is_other: Any) -> None:
+        self._wanted, self._other, self._is_other = wanted, other, is_other
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Returns the path."""
+        if not os.fspath(value):
+            self.fail(f"must be the path of {self._wanted}, not empty.", param, ctx)
+        if self._is_other(value):
+            self.fail(f"{os.fspath(value)!r} is {self._other}; name {self._wanted}.", param, ctx)
+        return Path(value)
+
+
+class _Checkpoint(click.ParamType):
+    """The path of a checkpoint, which is there."""
+
+    name = "checkpoint"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Returns the path."""
+        path = Path(value)
+        if path.is_dir():
+            self.fail(f"{str(path)!r} is a folder; name a checkpoint, as runs/mnist/best.safetensors.", param, ctx)
+        if not path.is_file():
+            self.fail(f"{str(path)!r} is no file; name a checkpoint, as runs/mnist/best.safetensors.", param, ctx)
+        return path
+
+
+NEW_FILE: Final = _NewPath("a file", "a folder", os.path.isdir)
+NEW_FOLDER: Final = _NewPath("a folder", "a file", os.path.isfile)
+CHECKPOINT: Final = _Checkpoint()
