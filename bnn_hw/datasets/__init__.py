@@ -26,6 +26,7 @@ __all__ = [
     "download_cifar10",
     "download_mnist",
     "download_svhn",
+    "is_own",
     "is_own_dataset",
     "load_cifar10",
     "load_dataset",
@@ -66,14 +67,14 @@ def open_dataset(name: str, data: Path | None, cache: Path, *, classes: Sequence
     in the order of their labels. Raises `UsageError` where `classes` or `own` has no data of one's own to go with, and
     `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
-    if _is_own(data, classes, own):
+    if is_own(data, classes, own):
         return load_own_dataset(data, classes)
     return load_dataset(name, data, cache)
 
 
 def open_test_images(name: str, data: Path | None, cache: Path, *, classes: Sequence[str] = (), own: bool = False) -> Split:
     """Returns the test images of what `open_dataset` opens, for which a publisher's training images need not be there."""
-    if _is_own(data, classes, own):
+    if is_own(data, classes, own):
         return load_own_dataset(data, classes).test
     source, folder = _source(name, data, cache, test_only=True)
     return source.load_test(folder)
@@ -88,7 +89,7 @@ def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
     return source.load(folder)
 
 
-def _is_own(data: Path | None, classes: Sequence[str], own: bool) -> TypeGuard[Path]:
+def is_own(data: Path | None, classes: Sequence[str] = (), own: bool = False) -> TypeGuard[Path]:
     """Returns whether `data` is data of one's own. Raises `UsageError` where `classes` or `own` has none to go with."""
     if data is not None and (own or is_own_dataset(data)):
         return True

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A network and data: the data set that goes with it, and whether images are like those that it was trained on."""
+
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from bnn_hw.datasets import DATASETS, Split
+from bnn_hw.datasets.chosen import ChosenData
+from bnn_hw.datasets.likeness import unlike
+from bnn_hw.errors import ArtefactError
+from bnn_hw.images import as_batch
+from bnn_hw.network import Network
+from bnn_hw.provenance import trained_on
+
+__all__ = ["identified_test_images", "network_test_images", "unlike_training"]
+
+
+def network_test_images(network: Network, data: ChosenData, cache: Path) -> Split:
+    """Returns the test images of the data set that the user chose, or else of the published one of the network's training.
+
+    They are of the network's shape. Raises `ArtefactError` also where they cannot be, and where neither the user nor the
+    network says which data set it is.
+    """
+    return _fitting(network, data.open_test(_name(network, data), cache))
+
+
+def identified_test_images(network: Network, data: ChosenData, cache: Path) -> tuple[Split, bool]:
+    """Returns what `network_test_images` does, and whether the network was trained on these very data, whatever their name.
+
+    Only then a share of right classes means something. The training images are read too, for they are part of the identity.
+    """
+    dataset = data.open(_name(network, data), cache)
+    trained = trained_on(network)
+    return _fitting(network, dataset.test), trained is not None and trained.sha256 == dataset.sha256
+
+
+def unlike_training(network: Network, images: np.ndarray) -> str | None:
+    """Returns in what images, as `bnn_hw.images.as_batch` takes them, are far from those that the network was trained on.
+
+    None where they are not, where it is not known, and for bits.
+    """
+    trained, (batch, _) = trained_on(network), as_batch(images, network.input)
+    if trained is None or batch.dtype == np.bool_:
+        return None
+    pixels = (batch.view(np.uint8) ^ 0x80) if batch.dtype == np.int8 else batch
+    shape = network.input.shape if len(network.input.shape) == 3 else (1, network.input.signal.size, 1)
+    return unlike(trained.pixels, pixels.reshape(len(batch), *shape))
+
+
+def _name(network: Network, data: ChosenData) -> str:
+    """Returns the name of the published data set that a network was trained on; none where the user chose data of their own."""
+    if data.is_own:
+        return ""
+    trained = trained_on(network)
+    if trained is None:
+        raise ArtefactError(f"{network.name} does not say which data it was trained on; name your own with --data")
+    if trained.name not in DATASETS:
+        way_out = f"none of {', '.join(DATASETS)}; name its folder or file with --data"
+        raise ArtefactError(f"{network.name} was trained on {trained.name}, which is {way_out}")
+    return trained.name
+
+
+def _fitting(network: Network, split: Split) -> Split:
+    """Returns a split whose images are of the network's shape, flattened where that is."""
+    shape, found = network.input.shape, split.images.shape[1:]
+    if found != shape and (len(shape) > 1 or prod(found) != prod(shape)):
+        texts = ["x".join(map(str, each)) for each in (found, shape)]
+        raise ArtefactError(f"images of the data set are {texts[0]}, but {network.name} takes {texts[1]}; name others with --data")
+    return Split(split.images.reshape(-1, *shape), split.labels)
