@@ -25,17 +25,24 @@ _OPTIONS: Final = (
     ),
     click.option("--classes", metavar="NAME,NAME", default="", help="The classes of your own data set, in order: cat,dog,bird."),
     click.option("--own", is_flag=True, help="Take --data as a data set of your own, though its files have MNIST's names."),
+    click.option(
+        "--background",
+        metavar="COLOUR",
+        default="white",
+        show_default=True,
+        help="What lies behind transparent pictures: black, #rrggbb.",
+    ),
 )
 
 
 def data_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Adds --data, --classes and --own to a command, which gets them as `data`, a `ChosenData`."""
+    """Adds --data, --classes, --own and --background to a command, which gets them as `data`, a `ChosenData`."""
 
     @wraps(command)
-    def with_data(path: Path | None, classes: str, own: bool, **others: Any) -> None:
+    def with_data(path: Path | None, classes: str, own: bool, background: str, **others: Any) -> None:
         asked_for = click.get_current_context().get_parameter_source("path") is ParameterSource.COMMANDLINE
         names = tuple(name.strip() for name in classes.split(",") if name.strip())
-        command(data=ChosenData(path, names, own, asked_for), **others)
+        command(data=ChosenData(path, names, own, background, asked_for), **others)
 
     for option in reversed(_OPTIONS):
         with_data = option(with_data)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets in their publishers' own files, read from a folder or downloaded, and checked against SHA-256."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, TypeGuard
 
@@ -54,7 +55,15 @@ DATASETS: Final[dict[str, Source]] = {
 }
 
 
-def open_dataset(name: str, data: Path | None, cache: Path, *, classes: Sequence[str] = (), own: bool = False) -> Dataset:
+def open_dataset(
+    name: str,
+    data: Path | None,
+    cache: Path,
+    *,
+    classes: Sequence[str] = (),
+    own: bool = False,
+    background: str = "white",
+) -> Dataset:
     """Returns the data set that `--data` names: data of one's own if it is such, else `name` in its publisher's files.
 
     `data` is one of
@@ -64,20 +73,28 @@ def open_dataset(name: str, data: Path | None, cache: Path, *, classes: Sequence
     - None: they are downloaded to `cache` where they are absent.
 
     With `own`, a folder of IDX files under MNIST's names is data of one's own too. `classes`: the names of one's own classes,
-    in the order of their labels. Raises `UsageError` where `classes` or `own` has no data of one's own to go with, and
-    `ArtefactError` for files that are missing, wrong or cannot be downloaded.
+    in the order of their labels; `background`: what transparent pictures are laid on. Raises `UsageError` where `classes` or
+    `own` has no data of one's own to go with, and `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
     if is_own(data, classes, own):
-        return load_own_dataset(data, classes)
+        return load_own_dataset(data, classes, background=background)
     return load_dataset(name, data, cache)
 
 
-def open_test_images(name: str, data: Path | None, cache: Path, *, classes: Sequence[str] = (), own: bool = False) -> Split:
+def open_test_images(
+    name: str,
+    data: Path | None,
+    cache: Path,
+    *,
+    classes: Sequence[str] = (),
+    own: bool = False,
+    background: str = "white",
+) -> Split:
     """Returns the test images of what `open_dataset` opens, for which a publisher's training images need not be there."""
     if is_own(data, classes, own):
-        return load_own_dataset(data, classes).test
-    source, folder = _source(name, data, cache, test_only=True)
-    return source.load_test(folder)
+        return load_own_dataset(data, classes, background=background).test
+    with _source(name, data, cache, test_only=True) as (source, folder):
+        return source.load_test(folder)
 
 
 def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
@@ -85,24 +102,33 @@ def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
 
     Raises `ArtefactError` for an unknown name, and for files that are missing, altered or cannot be downloaded.
     """
-    source, folder = _source(name, folder, cache)
-    return source.load(folder)
+    with _source(name, folder, cache) as (source, place):
+        return source.load(place)
 
 
 def is_own(data: Path | None, classes: Sequence[str] = (), own: bool = False) -> TypeGuard[Path]:
     """Returns whether `data` is data of one's own. Raises `UsageError` where `classes` or `own` has none to go with."""
     if data is not None and (own or is_own_dataset(data)):
         return True
-    if own or classes:
-        raise UsageError(f"--{'own' if own else 'classes'} goes with a data set of your own, which --data must name")
+    if own:
+        raise UsageError("--own goes with a data set of your own, which --data must name")
+    if classes:
+        way_out = "which --data must name" if data is None else f"as which --own takes the IDX files in {data}"
+        raise UsageError(f"--classes goes with a data set of your own, {way_out}")
     return False
 
 
-def _source(name: str, folder: Path | None, cache: Path, *, test_only: bool = False) -> tuple[Source, Path]:
-    """Returns how a data set is read, and from which folder; the cache gets what it lacks."""
+@contextmanager
+def _source(name: str, folder: Path | None, cache: Path, *, test_only: bool = False) -> Iterator[tuple[Source, Path]]:
+    """Gives how a data set is read, and from which folder; the cache gets what it lacks."""
     if name not in DATASETS:
         raise ArtefactError(f"data set must be one of {', '.join(DATASETS)}, not {name!r}")
     source = DATASETS[name]
-    if folder is None:
-        source.download(cache / name, test_only=test_only)
-    return source, cache / name if folder is None else folder
+    if folder is not None:
+        yield source, folder
+        return
+    source.download(cache / name, test_only=test_only)
+    try:
+        yield source, cache / name
+    except ArtefactError as error:
+        raise ArtefactError(f"{error}; remove {cache / name}, and the files are downloaded anew") from error

@@ -11,7 +11,7 @@ __all__ = ["ChosenData"]
 
 @dataclass(frozen=True)
 class ChosenData:
-    """What the options that name a data set say: --data, --classes and --own, as `bnn_hw.datasets.open_dataset` takes them.
+    """What the options that name a data set say: --data, --classes, --own and --background, as `bnn_hw.datasets.open_dataset` takes them.
 
     `asked_for`: whether they stand in the command, where a path may also come from BNN_HW_DATA, which only says where data lie.
     """
@@ -19,6 +19,7 @@ class ChosenData:
     path: Path | None = None
     classes: tuple[str, ...] = ()
     own: bool = False
+    background: str = "white"
     asked_for: bool = False
 
     @property
@@ -28,8 +29,8 @@ class ChosenData:
 
     def open(self, name: str, cache: Path) -> Dataset:
         """Returns the data set; `name` says which where it is a published one."""
-        return open_dataset(name, self.path, cache, classes=self.classes, own=self.own)
+        return open_dataset(name, self.path, cache, classes=self.classes, own=self.own, background=self.background)
 
     def open_test(self, name: str, cache: Path) -> Split:
         """Returns its test images; a publisher's training images need not be there."""
-        return open_test_images(name, self.path, cache, classes=self.classes, own=self.own)
+        return open_test_images(name, self.path, cache, classes=self.classes, own=self.own, background=self.background)

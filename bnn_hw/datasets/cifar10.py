@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.datasets.dataset import Dataset, Split
-from bnn_hw.datasets.files import FETCH_AGAIN, check_sha256, download_file, find_file, read_file
+from bnn_hw.datasets.files import GET_WHOLE, check_sha256, download_file, find_file, read_file
 from bnn_hw.errors import ArtefactError
 
 __all__ = ["CIFAR10_MIRRORS", "download_cifar10", "load_cifar10", "load_cifar10_test"]
@@ -97,16 +97,16 @@ def _read_archive(path: Path) -> dict[str, bytes]:
                     batches[name] = content.read()
                     check_sha256(f"{name} in {path}", batches[name], _SHA256[name])
     except (OSError, EOFError, OverflowError, ValueError, zlib.error, tarfile.TarError) as error:  # tarfile lets all of them out
-        raise ArtefactError(f"{path} is truncated or no gzipped tar archive: {error}; {FETCH_AGAIN}") from error
+        raise ArtefactError(f"{path} is truncated or no gzipped tar archive: {error}; {GET_WHOLE}") from error
     absent = [name for name in _SHA256 if name not in batches]
     if absent:
-        raise ArtefactError(f"{path} must hold {', '.join(_SHA256)}, not lack {', '.join(absent)}; {FETCH_AGAIN}")
+        raise ArtefactError(f"{path} must hold {', '.join(_SHA256)}, not lack {', '.join(absent)}; {GET_WHOLE}")
     return batches
 
 
 def _check_size(what: object, size: int) -> None:
     if size != _BATCH_BYTES:
-        raise ArtefactError(f"{what} must hold {_BATCH_BYTES:,} bytes, not {size:,}; {FETCH_AGAIN}")
+        raise ArtefactError(f"{what} must hold {_BATCH_BYTES:,} bytes, not {size:,}; {GET_WHOLE}")
 
 
 def _split(batches: Sequence[bytes]) -> Split:

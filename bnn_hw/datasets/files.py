@@ -8,11 +8,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from bnn_hw.datasets.elsewhere import what_is_there
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["FETCH_AGAIN", "check_sha256", "download_file", "find_file", "read_file"]
+__all__ = ["GET_WHOLE", "check_sha256", "download_file", "find_file", "read_file"]
 
-FETCH_AGAIN: Final = "remove it and fetch it again"  # the way out of every damaged file
+GET_WHOLE: Final = "get a whole copy of it"  # the way out of every damaged file
 _TIMEOUT_S: Final = 60
 
 
@@ -26,7 +27,8 @@ def find_file(folder: Path, dataset: str, names: Sequence[str], subfolders: Sequ
             if (place / name).is_file():
                 return place / name
     wanted = " or ".join(names)
-    raise ArtefactError(f"{folder} must hold {wanted} of {dataset}; name the folder with --data, or leave --data out to download")
+    way_out = what_is_there(folder) or "name the folder with --data"
+    raise ArtefactError(f"{folder} must hold {wanted} of {dataset}; {way_out}, or leave --data out to download")
 
 
 def read_file(path: Path, sha256: str | None = None) -> bytes:
@@ -34,17 +36,17 @@ def read_file(path: Path, sha256: str | None = None) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ArtefactError(f"{path} cannot be read: {error}; {FETCH_AGAIN}") from error
+        raise ArtefactError(f"{path} cannot be read: {error}; {GET_WHOLE}") from error
     if sha256 is not None:
         check_sha256(path, content, sha256)
     return content
 
 
-def check_sha256(what: object, content: bytes, sha256: str) -> None:
+def check_sha256(what: object, content: bytes, sha256: str, way_out: str = GET_WHOLE) -> None:
     """Raises `ArtefactError`, whose message begins with `what`, when `content` has another SHA-256."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise ArtefactError(f"{what} is altered: SHA-256 must be {sha256}, not {found}; {FETCH_AGAIN}")
+        raise ArtefactError(f"{what} is not the publisher's own file: SHA-256 must be {sha256}, not {found}; {way_out}")
 
 
 def download_file(path: Path, dataset: str, mirrors: Sequence[str], check: Callable[[Path], object]) -> None:

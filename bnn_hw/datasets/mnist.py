@@ -29,11 +29,17 @@ _SHA256: Final = {
 }
 
 
+_OTHER_DATA: Final = (
+    "Fashion-MNIST, KMNIST and others have files of the same names: give --own to take the folder as data of your own, or leave "
+    "--data out to download MNIST"
+)
+
+
 def load_mnist(folder: Path) -> Dataset:
     """Returns MNIST from the four official files, plain or gzipped, in `folder` or in `folder`/mnist.
 
-    Images are [60000 or 10000, 28, 28, 1] uint8. Raises `ArtefactError` for a file that is missing, truncated or
-    altered.
+    Images are [60000 or 10000, 28, 28, 1] uint8. Raises `ArtefactError` for a file that is missing or truncated, and
+    for one of other data, which are published under the same names.
     """
     return Dataset(name="mnist", class_names=DIGITS, train=_split(folder, _TRAIN), test=load_mnist_test(folder))
 
@@ -55,5 +61,6 @@ def download_mnist(folder: Path, mirrors: Sequence[str] = MNIST_MIRRORS, *, test
 
 def _split(folder: Path, names: Sequence[str]) -> Split:
     """Returns the split whose images and labels are in the files of these names."""
-    images, labels = (read_idx(find_file(folder, "mnist", (name, name + ".gz")), _SHA256[name]) for name in names)
+    paths = {name: find_file(folder, "mnist", (name, name + ".gz")) for name in names}
+    images, labels = (read_idx(path, _SHA256[name], _OTHER_DATA) for name, path in paths.items())
     return Split(images[..., None], labels)

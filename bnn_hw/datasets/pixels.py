@@ -3,16 +3,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from bnn_hw.errors import ArtefactError
 from bnn_hw.layers import Input
 
 if TYPE_CHECKING:
     from bnn_hw.datasets.dataset import Dataset
 
-__all__ = ["PixelStatistics", "pixel_notes"]
+__all__ = ["PixelStatistics", "notes_for_threshold", "pixel_notes"]
+
+_NARROW: Final = 64  # of 256 levels
+_BLANK_SHARE: Final = 0.05  # of images; of MNIST's there are none
 
 
 @dataclass(frozen=True)
@@ -46,5 +50,54 @@ class PixelStatistics:
 
 
 def pixel_notes(dataset: "Dataset", input_: Input) -> tuple[str, ...]:
-    """Returns what is likely to be a mistake in giving a network with that input the images that train, a sentence each."""
-    return ()
+    """Returns what is likely to be a mistake in training a network with that input on these pixels, a sentence each.
+
+    Raises `ArtefactError` where all images that train are the same to the network, so that there is nothing to learn.
+    """
+    images = dataset.train.images
+    if (images == images[:1]).all():
+        raise ArtefactError(f"{dataset.name} must have training images that differ, but all {len(images):,} are the same")
+    if input_.pixel_threshold is not None:
+        return notes_for_threshold(images, input_.pixel_threshold)
+    least, greatest = int(images.min()), int(images.max())
+    if greatest - least >= _NARROW:
+        return ()
+    return (
+        f"pixels of the training images are {least}..{greatest}, a small part of 0..255, and so must be those to be classified",
+    )
+
+
+def notes_for_threshold(images: np.ndarray, threshold: int) -> tuple[str, ...]:
+    """Returns a note where many images are black or white all over at a pixel threshold.
+
+    `images`: [images, rows, columns, channels] uint8. Raises `ArtefactError` where the threshold makes all of them the same.
+    """
+    flat = images.reshape(len(images), -1)
+    if ((flat.min(axis=0) >= threshold) | (flat.max(axis=0) < threshold)).all():
+        raise ArtefactError(
+            f"all {len(images):,} training images become the same at pixel threshold {threshold}: {_way_out(flat, threshold)}"
+        )
+    blank = int(((flat.min(axis=1) >= threshold) | (flat.max(axis=1) < threshold)).sum())
+    if blank < _BLANK_SHARE * len(images):
+        return ()
+    found = f"{blank:,} of {len(images):,} training images are black or white all over at pixel threshold {threshold}"
+    return (f"{found}: {_way_out(flat, threshold)}",)
+
+
+def _way_out(pixels: np.ndarray, threshold: int) -> str:
+    parting = _parting_threshold(pixels)
+    advice = "no threshold parts" if parting == threshold else f"--pixel-threshold {parting} parts"
+    return f"their pixels are {pixels.min()}..{pixels.max()}, and {advice} dark from bright better"
+
+
+def _parting_threshold(pixels: np.ndarray) -> int:  # [images, pixels] uint8
+    """Returns the threshold that parts dark pixels from bright ones with the greatest variance between the two (Otsu 1979)."""
+    counts = np.zeros(256)
+    for image in pixels:
+        counts += np.bincount(image, minlength=256)
+    levels = np.arange(256)
+    below, sums = counts.cumsum()[:-1], (counts * levels).cumsum()[:-1]
+    above = counts.sum() - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = np.nan_to_num(below * above * (sums / below - ((counts * levels).sum() - sums) / above) ** 2)
+    return int(between.argmax()) + 1
