@@ -51,15 +51,16 @@ def build(
     plan: Plan,
     folder: Path,
     *,
+    vectors: Vectors | None = None,
     verify: bool = True,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> BuildResult:
     """Makes the build of `network` with `plan` in `folder`, in place of a build that is there already.
 
     Everything is made in a temporary folder beside it, which takes the name when it is whole; a build that fails or is
-    interrupted leaves what was there before. Raises `ArtefactError` when `folder` holds something that is no build or the
-    board cannot have run-time weights, `ToolError` when a tool is missing or fails, `MismatchError` when the Verilog and the
-    golden model disagree.
+    interrupted leaves what was there before. Without `vectors` they are of the packaged test images of the network's data, or
+    of random inputs. Raises `ArtefactError` when `folder` holds something that is no build or the board cannot have run-time
+    weights, `ToolError` when a tool is missing or fails, `MismatchError` when the Verilog and the golden model disagree.
     """
     if plan.runtime_weights and board.processor is None:
         raise ArtefactError(
@@ -72,20 +73,26 @@ def build(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name
         partial.mkdir()
-        result = _make(network, board, plan, partial, verify, on_step)
+        result = _make(network, board, plan, partial, vectors, verify, on_step)
         replace_folder(folder, partial)
     return BuildResult(folder, network, plan, *result)
 
 
 def _make(
-    network: Network, board: Board, plan: Plan, folder: Path, verify: bool, on_step: Callable[[str], None]
+    network: Network,
+    board: Board,
+    plan: Plan,
+    folder: Path,
+    vectors: Vectors | None,
+    verify: bool,
+    on_step: Callable[[str], None],
 ) -> tuple[Manifest, Verification | None, float | None]:
     from bnn_rtl.emit import emit_verilog
     from bnn_rtl.shell import Shell
     from bnn_rtl.uart_board import UartBoard
 
     on_step("golden vectors")
-    vectors = _vectors(network)
+    vectors = vectors or _vectors(network)
     save_network(network, folder / "network.safetensors")
     save_vectors(vectors, network, folder / "vectors.npz")
     (folder / "plan.json").write_text(plan_json(plan, network))

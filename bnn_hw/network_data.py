@@ -3,6 +3,7 @@
 
 from math import prod
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +15,9 @@ from bnn_hw.images import as_batch
 from bnn_hw.network import Network
 from bnn_hw.provenance import trained_on
 
-__all__ = ["identified_test_images", "network_test_images", "unlike_training"]
+__all__ = ["NOT_ITS_DATA", "identified_test_images", "network_test_images", "unlike_training"]
+
+NOT_ITS_DATA: Final = "these are not the data that the network was trained on, to the byte"
 
 
 def network_test_images(network: Network, data: ChosenData, cache: Path) -> Split:

@@ -11,8 +11,9 @@ from bnn_hw.cli.bench import bench
 from bnn_hw.cli.bitstream import bitstream
 from bnn_hw.cli.board_sim import board_sim
 from bnn_hw.cli.build import build, verify
-from bnn_hw.cli.catalogue import boards, doctor, infer, models
+from bnn_hw.cli.catalogue import boards, doctor, models
 from bnn_hw.cli.deploy import deploy
+from bnn_hw.cli.infer import infer
 from bnn_hw.cli.show import console
 from bnn_hw.cli.synth import synth
 from bnn_hw.cli.train import export, train

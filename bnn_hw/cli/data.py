@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from bnn_hw.datasets.chosen import ChosenData
 
-__all__ = ["cache_folder", "data_options"]
+__all__ = ["data_options"]
 
 _OPTIONS: Final = (
     click.option(
@@ -30,7 +30,7 @@ _OPTIONS: Final = (
         metavar="COLOUR",
         default="white",
         show_default=True,
-        help="What lies behind transparent pictures: black, #rrggbb.",
+        help="Behind transparent pictures: black, #rrggbb.",
     ),
 )
 
@@ -47,8 +47,3 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
         with_data = option(with_data)
     return with_data
-
-
-def cache_folder() -> Path:
-    """Returns where downloads are kept."""
-    return Path(click.get_app_dir("bnn_hw"))

@@ -11,7 +11,7 @@ __all__ = ["ChosenData"]
 
 @dataclass(frozen=True)
 class ChosenData:
-    """What the options that name a data set say: --data, --classes, --own and --background, as `bnn_hw.datasets.open_dataset` takes them.
+    """What the options that name a data set say, as `bnn_hw.datasets.open_dataset` takes them.
 
     `asked_for`: whether they stand in the command, where a path may also come from BNN_HW_DATA, which only says where data lie.
     """
