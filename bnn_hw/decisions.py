@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["DECISION_COLUMNS", "SHOWN_IMAGES", "decision_row", "decisions"]
+__all__ = ["DECISION_COLUMNS", "SHOWN_IMAGES", "decision_row", "decision_text", "decisions"]
 
 SHOWN_IMAGES: Final = 20  # up to so many are shown one by one
 DECISION_COLUMNS: Final = ("image", "class", "name", "score", "runner-up", "name", "score")
@@ -31,3 +31,10 @@ def decision_row(decision: Mapping[str, Any]) -> tuple[object, ...]:
     """Returns the cells of a decision below `DECISION_COLUMNS`."""
     second = decision["runner_up"] or {}
     return (decision["image"], *(each.get(field, "") for each in (decision, second) for field in ("class", "name", "score")))
+
+
+def decision_text(decision: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns what the image is called, and the decision as text: 3 cat, score 12; then 5 dog, score 7."""
+    ranking = (decision, decision["runner_up"])
+    texts = [f"{each['class']} {each['name']}, score {each['score']}" for each in ranking if each]
+    return decision["image"], "; then ".join(texts)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from bnn_hw.datasets.chosen import ChosenData
+from bnn_hw.datasets.chosen import ChosenData, class_names
 
 __all__ = ["data_options"]
 
@@ -41,8 +41,7 @@ def data_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def with_data(path: Path | None, classes: str, own: bool, background: str, **others: Any) -> None:
         asked_for = click.get_current_context().get_parameter_source("path") is ParameterSource.COMMANDLINE
-        names = tuple(name.strip() for name in classes.split(",") if name.strip())
-        command(data=ChosenData(path, names, own, background, asked_for), **others)
+        command(data=ChosenData(path, class_names(classes), own, background, asked_for), **others)
 
     for option in reversed(_OPTIONS):
         with_data = option(with_data)

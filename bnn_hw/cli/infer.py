@@ -61,7 +61,7 @@ def infer(model: str, paths: tuple[Path, ...], data: ChosenData, as_json: bool) 
     found = decisions(scores, task.names, class_names)
     if as_json:
         numbers = {"classes": classes.tolist(), "scores": scores.tolist(), "accuracy": accuracy}
-        print_json({"network": network.name, **numbers, "images": found})
+        print_json({"network": network.name, **numbers, "decisions": found})
         return
     title = f"{network.name}: {len(classes):,} images" + ("" if accuracy is None else f", {percent(accuracy)} right")
     if len(found) <= SHOWN_IMAGES:

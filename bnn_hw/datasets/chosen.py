@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bnn_hw.datasets import Dataset, Split, is_own, open_dataset, open_test_images
 
-__all__ = ["ChosenData"]
+__all__ = ["ChosenData", "class_names"]
 
 
 @dataclass(frozen=True)
@@ -34,3 +34,8 @@ class ChosenData:
     def open_test(self, name: str, cache: Path) -> Split:
         """Returns its test images; a publisher's training images need not be there."""
         return open_test_images(name, self.path, cache, classes=self.classes, own=self.own, background=self.background)
+
+
+def class_names(text: str) -> tuple[str, ...]:
+    """Returns the names that a text lists, separated by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
