@@ -55,7 +55,7 @@ _classes_option: Final = click.option("--classes", default="", help="The classes
 @click.option("--width", type=FiniteFloat(min=0, min_open=True), help="A factor on the outputs of all hidden layers.")
 @click.option("--validation", type=click.IntRange(min=0), help="Images to hold out of those that train, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads of each process; without it, all there are.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Processor threads of each process; without it, all there are.")
 @click.option("--device", "device_name", help="cpu, cuda or cuda:N; a GPU without it, if there is one.")
 @click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the kernels of a step.")
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder.")
