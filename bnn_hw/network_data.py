@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network and data: the data set that goes with it, and whether images are like those that it was trained on."""
 
+from contextlib import suppress
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Final
@@ -26,16 +28,21 @@ def network_test_images(network: Network, data: ChosenData, cache: Path) -> Spli
     They are of the network's shape. Raises `ArtefactError` also where they cannot be, and where neither the user nor the
     network says which data set it is.
     """
-    return _fitting(network, data.open_test(_name(network, data), cache))
+    name, data = _named(network, data)
+    return _fitting(network, data.open_test(name, cache))
 
 
 def identified_test_images(network: Network, data: ChosenData, cache: Path) -> tuple[Split, bool]:
     """Returns what `network_test_images` does, and whether the network was trained on these very data, whatever their name.
 
-    Only then a share of right classes means something. The training images are read too, for they are part of the identity.
+    Only then a share of right classes means something. The training images are read too, for they are part of the identity;
+    classes that the user does not name are called and ordered as in the training where that is possible.
     """
-    dataset = data.open(_name(network, data), cache)
-    trained = trained_on(network)
+    name, data = _named(network, data)
+    dataset, trained = data.open(name, cache), trained_on(network)
+    if trained is not None and not data.classes and not name and dataset.class_names != trained.class_names:
+        with suppress(ArtefactError):  # where they are of other classes
+            dataset = replace(data, classes=trained.class_names).open(name, cache)
     return _fitting(network, dataset.test), trained is not None and trained.sha256 == dataset.sha256
 
 
@@ -52,17 +59,23 @@ def unlike_training(network: Network, images: np.ndarray) -> str | None:
     return unlike(trained.pixels, pixels.reshape(len(batch), *shape))
 
 
-def _name(network: Network, data: ChosenData) -> str:
-    """Returns the name of the published data set that a network was trained on; none where the user chose data of their own."""
-    if data.is_own:
-        return ""
+def _named(network: Network, data: ChosenData) -> tuple[str, ChosenData]:
+    """Returns the name of the published data set that is meant, none for data of one's own, and what the user chose.
+
+    What the user names for a network of such data is such data.
+    """
     trained = trained_on(network)
+    own = trained is not None and trained.name not in DATASETS
+    if own and data.asked_for:
+        data = replace(data, own=True)
+    if data.is_own:
+        return "", data
     if trained is None:
         raise ArtefactError(f"{network.name} does not say which data it was trained on; name your own with --data")
-    if trained.name not in DATASETS:
+    if own:
         way_out = f"none of {', '.join(DATASETS)}; name its folder or file with --data"
         raise ArtefactError(f"{network.name} was trained on {trained.name}, which is {way_out}")
-    return trained.name
+    return trained.name, data
 
 
 def _fitting(network: Network, split: Split) -> Split:

@@ -3,12 +3,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple, TypeGuard
 
 from bnn_hw.datasets.cifar10 import CIFAR10_MIRRORS, download_cifar10, load_cifar10, load_cifar10_test
 from bnn_hw.datasets.dataset import DataIdentity, Dataset, Split
 from bnn_hw.datasets.idx import read_idx
+from bnn_hw.datasets.likeness import unlike
 from bnn_hw.datasets.mnist import MNIST_MIRRORS, download_mnist, load_mnist, load_mnist_test
 from bnn_hw.datasets.own import dataset_name, is_own_dataset, load_own_dataset
 from bnn_hw.datasets.svhn import SVHN_MIRRORS, download_svhn, load_svhn, load_svhn_test
@@ -77,7 +79,7 @@ def open_dataset(
     `own` has no data of one's own to go with, and `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
     if is_own(data, classes, own):
-        return load_own_dataset(data, classes, background=background)
+        return _compared(load_own_dataset(data, classes, background=background))
     return load_dataset(name, data, cache)
 
 
@@ -116,6 +118,12 @@ def is_own(data: Path | None, classes: Sequence[str] = (), own: bool = False) ->
         way_out = "which --data must name" if data is None else f"as which --own takes the IDX files in {data}"
         raise UsageError(f"--classes goes with a data set of your own, {way_out}")
     return False
+
+
+def _compared(dataset: Dataset) -> Dataset:
+    """Returns a data set with a note where its test images are far from those that train."""
+    found = unlike(dataset.identity.pixels, dataset.test.images)
+    return replace(dataset, notes=(*dataset.notes, f"test images: {found}")) if found else dataset
 
 
 @contextmanager
