@@ -19,7 +19,7 @@ from bnn_hw.provenance import trained_on
 
 __all__ = ["NOT_ITS_DATA", "identified_test_images", "network_test_images", "unlike_training"]
 
-NOT_ITS_DATA: Final = "these are not the data that the network was trained on, to the byte"
+NOT_ITS_DATA: Final = "these are not the very data that the network was trained on"
 
 
 def network_test_images(network: Network, data: ChosenData, cache: Path) -> Split:

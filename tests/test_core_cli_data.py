@@ -86,7 +86,7 @@ def test_accuracy_is_of_the_data_that_the_network_was_trained_on(own: Dataset, t
     result = _invoke(*INFER, "--data", other, "--json")
     assert json.loads(result.stdout)["accuracy"] is None
     assert (
-        result.stderr == "warning: these are not the data that the network was trained on, to the byte, so no accuracy is shown\n"
+        result.stderr == "warning: these are not the very data that the network was trained on, so no accuracy is shown\n"
     )
 
 
