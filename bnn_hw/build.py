@@ -52,6 +52,7 @@ def build(
     plan: Plan,
     folder: Path,
     *,
+    vectors: Vectors | None = None,
     verify: bool = True,
     replace: bool = False,
     on_step: Callable[[str], None] = lambda step: None,
@@ -60,9 +61,10 @@ def build(
 
     Everything is made in a temporary folder beside it, which takes the name when it is whole; a build that fails or is
     interrupted leaves what was there before. What later commands made in `folder` stays where the manifest is the same, and
-    goes, with `replace`, where it is not. Raises `ArtefactError` when it would go without `replace`, when `folder` holds
-    something that is no build, or when the board cannot have run-time weights, `ToolError` when a tool is missing or fails,
-    `MismatchError` when the Verilog and the golden model disagree.
+    goes, with `replace`, where it is not. Without `vectors` they are of the packaged test images of the network's data, or of
+    random inputs. Raises `ArtefactError` when something would go without `replace`, when `folder` holds something that is no
+    build, or when the board cannot have run-time weights, `ToolError` when a tool is missing or fails, `MismatchError` when the
+    Verilog and the golden model disagree.
     """
     if plan.runtime_weights and board.processor is None:
         raise ArtefactError(
@@ -76,7 +78,7 @@ def build(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name
         partial.mkdir()
-        result = _make(network, board, plan, facts, partial, verify, on_step)
+        result = _make(network, board, plan, facts, partial, vectors, verify, on_step)
         put_in_place(partial, folder, replace=replace)
     return BuildResult(folder, network, plan, *result)
 
@@ -102,11 +104,12 @@ def _make(
     plan: Plan,
     facts: Mapping[str, Any],
     folder: Path,
+    vectors: Vectors | None,
     verify: bool,
     on_step: Callable[[str], None],
 ) -> tuple[Manifest, Verification | None, float | None]:
     on_step("golden vectors")
-    vectors = _vectors(network)
+    vectors = vectors or _vectors(network)
     save_network(network, folder / "network.safetensors")
     save_vectors(vectors, network, folder / "vectors.npz")
     (folder / "plan.json").write_text(plan_json(plan, network))

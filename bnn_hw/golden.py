@@ -13,12 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from bnn_hw.errors import ArtefactError
+from bnn_hw.images import as_batch, prepare_images
 from bnn_hw.network import (
     Conv,
     Dense,
     DenseRelu,
-    Input,
     Layer,
     MaxPool,
     Network,
@@ -30,7 +29,7 @@ from bnn_hw.network import (
     weight_matrix,
 )
 
-__all__ = ["Trace", "classify", "flat_images", "prepare", "prepare_images", "scores", "trace"]
+__all__ = ["Trace", "classify", "prepare", "scores", "trace"]
 
 _CHUNK_ELEMENTS: Final = 1 << 22  # operands of a product at a time, so that they stay near the processor and memory stays small
 _FLOAT32_EXACT: Final = 1 << 24
@@ -48,40 +47,8 @@ class Trace:
 
 
 def prepare(network: Network, images: np.ndarray) -> np.ndarray:
-    """Returns images as the network's first layer takes them, as `prepare_images` does."""
+    """Returns images as the network's first layer takes them, [images, inputs], as `bnn_hw.images.prepare_images` does."""
     return prepare_images(network.input, images)
-
-
-def prepare_images(input_: Input, images: np.ndarray) -> np.ndarray:
-    """Returns images as the first layer behind `input_` takes them: [images, inputs] of bool, uint8 or int8.
-
-    `images`: as `flat_images` takes them. Those pixels that are no inputs yet are compared with the `pixel_threshold` for
-    ``bit`` inputs, and become pixel - 128 for ``int8`` inputs.
-    """
-    flat = flat_images(input_, images)
-    if input_.dtype == "bit" and flat.dtype == np.uint8:
-        return flat >= input_.pixel_threshold
-    if input_.dtype == "int8" and flat.dtype == np.uint8:
-        return (flat ^ 0x80).view(np.int8)
-    return flat
-
-
-def flat_images(input_: Input, images: np.ndarray) -> np.ndarray:
-    """Returns images flattened, [images, inputs] of their own dtype, once it is one that `input_` takes.
-
-    `images`: [images, ...] in the input's shape or flattened. For ``bit`` inputs they are bool, or uint8 pixels where there
-    is a `pixel_threshold`; otherwise of the input's own dtype, or uint8 pixels for ``int8``. Raises `ArtefactError` for
-    another shape or dtype.
-    """
-    shape, dtype = input_.shape, input_.dtype
-    size = input_.signal.size
-    if images.ndim == 0 or images.shape[1:] not in (shape, (size,), shape[:-1] if shape[-1] == 1 else shape):
-        raise ArtefactError(f"images must be [images, {', '.join(map(str, shape))}], not {list(images.shape)}")
-    pixels = images.dtype == np.uint8 and (dtype == "int8" or input_.pixel_threshold is not None)
-    if not pixels and images.dtype != (bool if dtype == "bit" else dtype):
-        wanted = {"bit": "bool" if input_.pixel_threshold is None else "bool, or uint8 pixels"}.get(dtype, dtype)
-        raise ArtefactError(f"images must be {wanted}, not {images.dtype}")
-    return images.reshape(len(images), size)
 
 
 def trace(network: Network, images: np.ndarray) -> Trace:
@@ -95,14 +62,16 @@ def trace(network: Network, images: np.ndarray) -> Trace:
 
 
 def scores(network: Network, images: np.ndarray) -> np.ndarray:
-    """Returns the scores of `images`, which are as in `prepare`: [images, classes] int32."""
-    last = [deque(_run(network, chunk), maxlen=1) for chunk in _chunks(network, images)]
-    return np.concatenate([scores for (scores,) in last])
+    """Returns the scores of `images`, which are as in `prepare`: [images, classes] int32, or [classes] for one image alone."""
+    batch, one = as_batch(images, network.input)
+    last = [deque(_run(network, chunk), maxlen=1) for chunk in _chunks(network, batch)]
+    found = np.concatenate([scores for (scores,) in last])
+    return found[0] if one else found
 
 
 def classify(network: Network, images: np.ndarray) -> np.ndarray:
-    """Returns the class of each image, the lowest among the greatest scores: [images] int64."""
-    return scores(network, images).argmax(axis=1)
+    """Returns the class of each image, the lowest among the greatest scores: [images] int64, or [] for one image alone."""
+    return scores(network, images).argmax(axis=-1)
 
 
 def _chunks(network: Network, images: np.ndarray) -> Iterator[np.ndarray]:

@@ -19,6 +19,7 @@ __all__ = ["CHECKPOINT_FORMAT", "find_model", "is_packaged", "packaged_models", 
 CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"  # the metadata key of checkpoints, as training writes them
 _MODELS: Final = files("bnn_hw.models")
 _SUFFIX: Final = ".safetensors"
+_NETWORK_FILE: Final = "network.safetensors"  # in the folder of a build or a training
 _TEST_IMAGES: Final = {  # by the SHA-256 of the whole data set, `Dataset.sha256`
     "d383f9043a2bcf8169f03b91f7c66f2bbedd181ee38e85bbb234ab53420ddc92": "mnist-test-images.npz",
     "f3e86f1701ef5cefe918862f48846cef901c824db1d7e15532a4b60b007ae4ab": "cifar10-test-images.npz",
@@ -45,10 +46,17 @@ def is_packaged(network: Network) -> bool:
 
 
 def find_model(model: str, fold: Callable[[Path], Network]) -> Network:
-    """Returns the network that `model` names: a packaged one, a network file, or a checkpoint, which `fold` reads."""
+    """Returns the network that `model` names: a packaged one, a network file, or a checkpoint, which `fold` reads.
+
+    A folder stands for the network file in it, as builds and trainings have one.
+    """
     path = Path(model)
     if model in packaged_models() or not path.exists():
         return packaged_network(model)
+    if path.is_dir():
+        if not (path / _NETWORK_FILE).is_file():
+            raise ArtefactError(f"{path} must be a folder with a {_NETWORK_FILE}, as that of a build or training, or no folder")
+        path /= _NETWORK_FILE
     return fold(path) if _is_checkpoint(path) else load_network(path)
 
 

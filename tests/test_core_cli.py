@@ -24,6 +24,7 @@ from bnn_hw.boards import BOARDS
 from bnn_hw.cli import app
 from bnn_hw.cli.show import topology
 from bnn_hw.datasets import DATASETS, Dataset, Split
+from bnn_hw.datasets.sample import even_sample
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores
 from bnn_hw.network_file import load_network, network_digest, save_network
 from bnn_hw.packaged import packaged_models, packaged_network, packaged_test_images
@@ -60,7 +61,7 @@ def _colour_network(dataset: str = "cifar10") -> Network:
         Dense("fc1", weights(12, 5 * 5 * 6), np.full(12, 75, np.int32)),
         Scores("scores", weights(10, 12), np.ones(10, np.int32), np.zeros(10, np.int32)),
     )
-    return Network("colours", Input((32, 32, 3), "int8"), layers, {"dataset": dataset})
+    return Network("colours", Input((32, 32, 3), "int8"), layers, {"data": _colour_dataset(dataset).identity.as_json()})
 
 
 def _colour_dataset(name: str, images: int = 130) -> Dataset:
@@ -118,10 +119,9 @@ def test_models_lists_the_packaged_networks_with_their_accuracy() -> None:
 
 @pytest.mark.parametrize("name", packaged_models())
 def test_packaged_network_classifies_the_packaged_images(name: str) -> None:
-    dataset, shape = ("cifar10", (16, 32, 32, 3)) if name == "cifar10" else ("mnist", (256, 28, 28, 1))
-    images = packaged_test_images(dataset)
+    images = packaged_test_images(packaged_network(name))
     assert images is not None
-    assert images.images.shape == shape
+    assert images.images.shape == ((16, 32, 32, 3) if name == "cifar10" else (256, 28, 28, 1))
     result = json.loads(_run("infer", "--model", name, "--json").stdout)
     assert result["classes"] == golden.classify(packaged_network(name), images.images).tolist()
     assert result["accuracy"] > 0.9
@@ -149,11 +149,13 @@ def test_infer_takes_images_in_colour_and_names_both_shapes_where_they_differ(tm
     assert result["scores"] == golden.scores(network, images).tolist()
     assert result["classes"] == golden.classify(network, images).tolist()
     assert "colours: 7 images" in _invoke(*command)
-    for shape in ((7, 32, 32, 1), (7, 32, 32), (7, 28, 32, 3), (7, 3, 32, 32), (32, 32, 3)):
+    np.save(tmp_path / "images.npy", images[3])
+    assert json.loads(_invoke(*command, "--json"))["scores"] == [golden.scores(network, images)[3].tolist()]
+    for shape in ((7, 32, 32, 1), (7, 32, 32), (7, 28, 32, 3), (7, 3, 32, 32), (3, 32, 32)):
         np.save(tmp_path / "images.npy", np.zeros(shape, np.uint8))
-        _refused(2, rf"images must be \[images, 32, 32, 3\], not \[{', '.join(map(str, shape))}\]$", *command)
+        _refused(2, rf"images must be \[images, 32, 32, 3\] or one .*, not \[{', '.join(map(str, shape))}\]$", *command)
     save_network(replace(network, provenance={}), tmp_path / "n.safetensors")
-    _refused(2, r"no test images are packaged for colours; name a file with --images$", *command[:3])
+    _refused(2, r"no test images are packaged for colours; name images with --images, or its data with --data$", *command[:3])
 
 
 def test_boards_and_doctor() -> None:
@@ -221,7 +223,7 @@ def test_build_shows_each_layer_with_its_shapes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("images", ["3", "all"])
 def test_verify_takes_test_images_of_the_networks_data_set(images: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data set's own name leads to it; what is simulated is so many of its test images, from the first one on."""
+    """The data set's own name leads to it, and its test images alone are read; what is simulated is so many of each class."""
     dataset = _colour_dataset("cifar10")
     seen: list[np.ndarray] = []
 
@@ -229,12 +231,13 @@ def test_verify_takes_test_images_of_the_networks_data_set(images: str, tmp_path
         seen.append(load(load_network(build / "network.safetensors")))
         return Verification(len(seen[0]), 10, 10.5, 99.0)
 
-    monkeypatch.setitem(DATASETS, "cifar10", (lambda folder: dataset if folder == tmp_path else None, lambda folder: None))  # type: ignore[dict-item]
+    test_images = {tmp_path: dataset.test}
+    monkeypatch.setitem(DATASETS, "cifar10", DATASETS["cifar10"]._replace(load_test=test_images.__getitem__))
     monkeypatch.setattr(importlib.import_module("bnn_hw.cli.build"), "verify_build", verify_build)
     save_network(_colour_network(), tmp_path / "network.safetensors")
     result = json.loads(_invoke("verify", tmp_path, "--images", images, "--data", tmp_path, "--json"))
     assert result["images"] == (7 if images == "all" else 3)
-    assert np.array_equal(seen[0], dataset.test.images[: result["images"]])
+    assert np.array_equal(seen[0], even_sample(dataset.test, result["images"]).images)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "svhn", "cifar10-paper", "svhn-bnn-theano"])
@@ -244,7 +247,8 @@ def test_train_export_and_infer_of_the_recipes_in_colour(name: str, tmp_path: Pa
     topology_ = re.sub(r"\d{2,}", lambda width: str(int(width[0]) // 8), recipe.topology)
     reduced = replace(recipe, topology=topology_, batch=50, validation=min(recipe.validation, 20))
     monkeypatch.setitem(RECIPES, name, reduced)
-    monkeypatch.setitem(DATASETS, recipe.dataset, (lambda folder: _colour_dataset(recipe.dataset), lambda folder: None))
+    source = DATASETS[recipe.dataset]._replace(load=lambda folder: _colour_dataset(recipe.dataset))
+    monkeypatch.setitem(DATASETS, recipe.dataset, source)
     out = tmp_path / "run"
     arguments = ("--data", tmp_path, "--json")
     trained = json.loads(_invoke("train", "--model", name, "--epochs", 1, "--threads", 1, "--out", out, *arguments))
@@ -288,7 +292,14 @@ def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     _refused(2, r"9,999,999 images/s at 100 MHz leaves 10 cycles", "build", "--model", "mnist-tiny", "--fps", "9999999")
     _refused(2, r"mnist does not fit icebreaker even at one weight", "build", "--model", "mnist", "--board", "icebreaker")
     _refused(2, r"build/none is no build", "verify", "build/none")
-    _refused(1, r"--images must be vectors, all or a number from 1 on, not 'some'", "verify", "build/none", "--images", "some")
+    _refused(
+        1,
+        r"Invalid value for '--images': must be vectors, all or a number from 1 on, not 'some'",
+        "verify",
+        "build/none",
+        "--images",
+        "some",
+    )
     _refused(1, rf"--recipe must be one of {', '.join(RECIPES)}, not 'vgg'$", "train", "--model", "vgg")
     (tmp_path / "no.safetensors").write_bytes(b"\x80\x04\x95 a pickle")
     _refused(2, r"no\.safetensors is not a readable safetensors file", "build", "--model", "no.safetensors", folder=tmp_path)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.datasets import Dataset, cifar10, download_cifar10, load_cifar10
+from bnn_hw.datasets import Dataset, cifar10, download_cifar10, load_cifar10, open_test_images
 from bnn_hw.errors import ArtefactError
 from dataset_files import serve, write
 
@@ -214,6 +214,19 @@ def test_archive_of_flipped_bytes(zipped: bool, flips: list[tuple[int, int, int]
     except ArtefactError:
         return
     check(data)
+
+
+@pytest.mark.usefixtures("tiny_cifar10")
+def test_test_images_alone_need_only_their_batch(tmp_path: Path) -> None:
+    write(tmp_path, "test_batch.bin", BATCHES["test_batch.bin"])
+    write(tmp_path / "packed", ARCHIVE, archive(BATCHES))
+    download_cifar10(tmp_path, [], test_only=True)  # from nowhere, since it is there
+    for folder in (tmp_path, tmp_path / "packed"):
+        test = open_test_images("cifar10", folder, tmp_path / "unused")
+        assert np.array_equal(test.images, IMAGES[10:])
+        assert test.labels.tolist() == LABELS[10:]
+    with pytest.raises(ArtefactError, match=r"must hold data_batch_1\.bin or "):
+        load_cifar10(tmp_path)
 
 
 CIFAR10 = Path(os.environ.get("BNN_HW_DATA", ""), "cifar10")

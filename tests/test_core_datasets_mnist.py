@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bnn_hw import datasets
-from bnn_hw.datasets import download_mnist, load_dataset, load_mnist, mnist
+from bnn_hw.datasets import download_mnist, load_dataset, load_mnist, mnist, open_dataset, open_test_images
 from bnn_hw.errors import ArtefactError
 from dataset_files import idx, serve, serve_cut, write
 
@@ -117,9 +117,23 @@ def test_download_takes_only_what_is_absent(mirror: str, tmp_path: Path) -> None
 @pytest.mark.usefixtures("tiny_mnist")
 def test_load_downloads_to_the_cache(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     download = partial(download_mnist, mirrors=[mirror])
-    monkeypatch.setitem(datasets.DATASETS, "mnist", (load_mnist, download))
+    monkeypatch.setitem(datasets.DATASETS, "mnist", datasets.DATASETS["mnist"]._replace(download=download))
     assert load_dataset("mnist", None, tmp_path / "cache").test.labels.tolist() == [9]
     assert (tmp_path / "cache" / "mnist" / "t10k-labels-idx1-ubyte.gz").exists()
+
+
+@pytest.mark.usefixtures("tiny_mnist")
+def test_test_images_alone_need_only_their_files(mirror: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    download = partial(download_mnist, mirrors=[mirror])
+    monkeypatch.setitem(datasets.DATASETS, "mnist", datasets.DATASETS["mnist"]._replace(download=download))
+    test = open_test_images("mnist", None, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "mnist").iterdir()) == [
+        f"t10k-{what}.gz" for what in ("images-idx3-ubyte", "labels-idx1-ubyte")
+    ]
+    assert (test.images[..., 0].tolist(), test.labels.tolist()) == (IMAGES[:1].tolist(), [9])
+    assert open_test_images("mnist", tmp_path, tmp_path / "unused").labels.tolist() == [9]
+    with pytest.raises(ArtefactError, match="must hold train-images-idx3-ubyte "):
+        open_dataset("mnist", tmp_path, tmp_path / "unused")
 
 
 CANNOT = r"^train-images-idx3-ubyte\.gz of mnist cannot be downloaded \(http.*\); fetch it by hand and name its folder with --data$"

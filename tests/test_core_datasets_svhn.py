@@ -15,7 +15,7 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.datasets import download_svhn, load_svhn, svhn
+from bnn_hw.datasets import download_svhn, load_svhn, open_test_images, svhn
 from bnn_hw.errors import ArtefactError, ToolError
 from dataset_files import serve, write
 
@@ -161,6 +161,17 @@ def test_without_scipy(use: Callable[[Path], object], tmp_path: Path) -> None:
     hint = r'pip install -c constraints\.txt -e "\.\[train\]"'
     with pytest.raises(ToolError, match=f"^scipy, which reads the data set SVHN, is not installed: {hint}$"):
         use(tmp_path)
+
+
+@pytest.mark.usefixtures("tiny_svhn")
+def test_test_images_alone_need_only_their_file(tmp_path: Path) -> None:
+    write(tmp_path, "test_32x32.mat", FILES["test_32x32.mat"])
+    download_svhn(tmp_path, [], test_only=True)  # from nowhere, since it is there
+    test = open_test_images("svhn", tmp_path, tmp_path / "unused")
+    assert np.array_equal(test.images, IMAGES[4:6])
+    assert test.labels.tolist() == LABELS[4:6]
+    with pytest.raises(ArtefactError, match=r"must hold train_32x32\.mat of svhn"):
+        load_svhn(tmp_path)
 
 
 REAL = Path(os.environ.get("BNN_HW_DATA", ""), "svhn", "svhn_train_first1083.npz")

@@ -370,25 +370,25 @@ def test_prepare_at_the_ends_of_the_pixel_threshold(threshold: int, expected: li
     assert golden.prepare(network, np.array([[0, 254, 255]], np.uint8)).tolist() == [expected]
 
 
-SHAPE = r"^images must be \[images, 3, 4, 2\], not "
+SHAPE = r"^images must be \[images, 3, 4, 2\] or one \[3, 4, 2\], not "
 
 
 @pytest.mark.parametrize(
     ("input_", "images", "message"),
     [
         (Input((3, 4, 2), "bit"), np.zeros((5, 3, 4), bool), SHAPE + r"\[5, 3, 4\]$"),
-        (Input((3, 4, 2), "bit"), np.zeros((3, 4, 2), bool), SHAPE + r"\[3, 4, 2\]$"),
+        (Input((3, 4, 2), "bit"), np.zeros((3, 2, 4), bool), SHAPE + r"\[3, 2, 4\]$"),
         (Input((3, 4, 2), "bit"), np.zeros((5, 23), bool), SHAPE + r"\[5, 23\]$"),
         (Input((3, 4, 2), "bit"), np.zeros((5, 4, 3, 2), bool), SHAPE + r"\[5, 4, 3, 2\]$"),
         (Input((3, 4, 2), "bit"), np.zeros((), bool), SHAPE + r"\[\]$"),
-        (Input((3,), "bit"), np.zeros((5, 4), bool), r"^images must be \[images, 3\], not \[5, 4\]$"),
-        (Input((3,), "bit"), np.zeros((5, 3), np.uint8), "^images must be bool, not uint8$"),
-        (Input((3,), "bit", 128), np.zeros((5, 3), np.float32), "^images must be bool, or uint8 pixels, not float32$"),
-        (Input((3,), "bit", 128), np.zeros((5, 3), np.int8), "^images must be bool, or uint8 pixels, not int8$"),
-        (Input((3,), "uint8"), np.zeros((5, 3), np.int8), "^images must be uint8, not int8$"),
+        (Input((3,), "bit"), np.zeros((5, 4), bool), r"^images must be \[images, 3\] or one \[3\], not \[5, 4\]$"),
+        (Input((3,), "bit"), np.full((5, 3), 2, np.uint8), r"^elements of images must be 0\.\.1 for bit inputs, not 2$"),
+        (Input((3,), "bit", 128), np.zeros((5, 3), np.float32), "^images must be bool, or uint8 pixels, not float32; round "),
+        (Input((3,), "bit", 128), np.full((5, 3), -1, np.int8), r"^elements .* 0\.\.1 .*, not -1; pixels must be uint8$"),
+        (Input((3,), "uint8"), np.full((5, 3), -1, np.int8), r"^elements of images must be 0\.\.255 for uint8 inputs, not -1$"),
         (Input((3,), "uint8"), np.zeros((5, 3), bool), "^images must be uint8, not bool$"),
-        (Input((3,), "int8"), np.zeros((5, 3), np.int64), "^images must be int8, not int64$"),
-        (Input((3,), "int8"), np.zeros((5, 3), bool), "^images must be int8, not bool$"),
+        (Input((3,), "int8"), np.full((5, 3), 128, np.int64), r"^elements .* -128\.\.127 .*, not 128; pixels must be uint8$"),
+        (Input((3,), "int8"), np.zeros((5, 3), bool), "^images must be int8, or uint8 pixels, not bool$"),
         (Input((3, 4, 2), "int8"), np.zeros((5, 3, 4, 3), np.uint8), SHAPE + r"\[5, 3, 4, 3\]$"),
         (Input((3, 4, 2), "int8"), np.zeros((5, 4, 4, 2), np.uint8), SHAPE + r"\[5, 4, 4, 2\]$"),
         (Input((3, 4, 2), "int8"), np.zeros((5, 2, 3, 4), np.uint8), SHAPE + r"\[5, 2, 3, 4\]$"),

@@ -83,14 +83,22 @@ def test_infer_and_classify() -> None:
     placed = device.upload(images)
     assert np.array_equal(device.download(infer(network, placed, device=device)), golden.scores(network, images))
     assert np.array_equal(device.download(classify(network, placed, device=device)), golden.classify(network, images))
+    for one in (images[3], images[3][..., None], images[3].reshape(25)):
+        placed = device.upload(one)
+        scores, classes = (device.download(what(network, placed, device=device)) for what in (infer, classify))
+        assert (scores.shape, classes.shape) == ((4,), ())
+        assert np.array_equal(scores, golden.scores(network, one))
+        assert classes == golden.classify(network, one) == golden.classify(network, images)[3]
+        prepared = device.download(Inference(network, 1, "uint8", device)(placed))
+        assert prepared.tolist() == [scores.tolist()]
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "message"),
     [
         ((0, 12), "uint8", r"images must be at least 1, not an empty batch"),
-        ((2, 13), "uint8", r"images must be \[2, 12\], not \[2, 13\]"),
-        ((), "uint8", r"images must be \[images, 12\], not \[\]"),
+        ((2, 13), "uint8", r"images must be \[images, 12\] or one \[12\], not \[2, 13\]"),
+        ((), "uint8", r"images must be \[images, 12\] or one \[12\], not \[\]"),
         ((2, 12), "float32", r"images must be uint8 for random, not float32"),
         ((2, 12), "bool", r"images must be uint8 for random, not bool"),
     ],
@@ -106,7 +114,7 @@ def test_an_inference_takes_what_it_was_prepared_for() -> None:
     inference = Inference(network, 2, "uint8", device)
     with pytest.raises(ArtefactError, match=r"^images must be uint8, as the inference was prepared for, not int8$"):
         inference(device.upload(np.zeros((2, 12), np.int8)))
-    with pytest.raises(ArtefactError, match=r"^images must be \[2, 12\], not \[3, 12\]$"):
+    with pytest.raises(ArtefactError, match=r"^images must be 2, as the inference was prepared for, not 3$"):
         inference(device.upload(np.zeros((3, 12), np.uint8)))
     with pytest.raises(ArtefactError, match=r"^images must be at least 1, not 0$"):
         Inference(network, 0, "uint8", device)

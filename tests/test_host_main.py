@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from accelerator_boards import small_build, small_network
 from bnn_hw import golden
@@ -50,12 +51,36 @@ def test_classify(small: Path, address: str, tmp_path: Path) -> None:
     (tmp_path / "images-idx3-ubyte").write_bytes(
         bytes([0, 0, 8, 3, *(0, 0, 0, 9), *(0, 0, 0, 7), *(0, 0, 0, 10)]) + images.tobytes()
     )
-    for file in ("images.npy", "images-idx3-ubyte"):
-        found = json.loads(_printed("classify", small, "--address", address, "--images", tmp_path / file, "--json"))
+    (tmp_path / "pictures").mkdir()
+    for index, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "pictures" / f"{index}.png")
+    for path in ("images.npy", "images-idx3-ubyte", "pictures"):
+        found = json.loads(_printed("classify", small, "--address", address, "--images", tmp_path / path, "--json"))
         assert (found["images"], found["scores"]) == (9, scores.tolist())
         assert found["classes"] == scores.argmax(axis=1).tolist()
+        assert [decision["class"] for decision in found["decisions"]] == found["classes"]
+    file = tmp_path / "pictures" / "3.png"
+    first, second = np.argsort(-scores[3], kind="stable")[:2]
+    shown = (
+        rf"^{re.escape(str(file))} +{first} {first}, score {scores[3, first]}; then {second} {second}, score {scores[3, second]}$"
+    )
+    assert re.search(shown, _printed("classify", small, "--address", address, "--images", file), re.MULTILINE)
     printed = _printed("classify", small, remote=address)  # the vectors; the board by pynq's variable
     assert re.match(r"images +64\nimages_of_class\.0 +\d+\n", printed)
+
+
+def test_classify_the_test_images_of_a_data_set(small: Path, address: str, tmp_path: Path) -> None:
+    """They are not the data that the network was trained on, which it does not say, so there is no accuracy."""
+    rng = np.random.default_rng(4)
+    images, labels = rng.integers(0, 256, (30, 7, 10), np.uint8), np.arange(30) % 3
+    np.savez(tmp_path / "own.npz", train_images=images, train_labels=labels, test_images=images[5:], test_labels=labels[5:])
+    command = ("classify", small, "--address", address, "--data", tmp_path / "own.npz")
+    finished = _run(*command)
+    assert finished.stderr == "warning: these are not the very data that the network was trained on, so no accuracy is shown\n"
+    assert re.match(r"images +25\nimages_of_class\.0 ", finished.stdout)
+    found = json.loads(_printed(*command, "--classes", "a,b,c", "--json"))
+    assert found["scores"] == golden.scores(small_network(1), images[5:]).tolist()
+    assert "accuracy" not in found
 
 
 def test_selftest_info_and_benchmark(small: Path, address: str) -> None:
@@ -79,9 +104,11 @@ def test_packing_needs_no_board(small: Path) -> None:
         (1, r"the following arguments are required: command; python -m bnn_host --help says .*", []),
         (1, r"unrecognized arguments: --no; python -m bnn_host --help says what there is", ["info", "BUILD", "--no"]),
         (1, r"argument --timeout: invalid float value: 'x'; .*", ["info", "BUILD", "--timeout", "x"]),
-        (1, r"timeout_s must be more than 0 and finite, not -1\.0", ["info", "BUILD", "--timeout", "-1"]),
+        (1, r"timeout_s must be more than 0 and at most 86,400, not -1\.0", ["info", "BUILD", "--timeout", "-1"]),
         (2, r"a build must be a build's folder or one of those installed here, not '/no' \(installed: .*\)", ["info", "/no"]),
         (2, r"no board: No Devices Found; run this on a board as root \(sudo -i\), .*", ["selftest", "BUILD"]),
+        (1, r"argument --singles: must be 0\.\.1,000,000, not -3; .*", ["benchmark", "BUILD", "--singles", "-3"]),
+        (1, r"--images and --data exclude each other: .*", ["classify", "BUILD", "--images", "/no.npy", "--data", "/no.npz"]),
         (2, r"/no\.npy is no \.npy file of numbers: .*", ["classify", "BUILD", "--images", "/no.npy"]),
     ],
 )

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import numpy as np
 
-from bnn_hw.cli.show import console, json_option, print_json
-from bnn_hw.datasets import load_mnist
+from bnn_hw.cli.data import data_options
+from bnn_hw.cli.parameters import NEW_FOLDER
+from bnn_hw.cli.show import cache_folder, console, json_option, print_json
+from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.errors import ArtefactError
 
 if TYPE_CHECKING:
@@ -23,19 +26,15 @@ def bench() -> None:
 
 @bench.command()
 @click.option("--quick", is_flag=True, help="Two sizes and few batches, in under two minutes.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("build/gpu-benchmark"), show_default=True, help="For the results."
-)
+@click.option("--out", type=NEW_FOLDER, default=Path("build/gpu-benchmark"), show_default=True, help="For the results.")
 @click.option("--replace", is_flag=True, help="Delete the results of another run in that folder.")
 @click.option("--overlap/--no-overlap", default=True, help="Let kernels start before the one before is done, on Hopper and later.")
-@click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of MNIST's official files, whose test images the paper's network then takes instead of random ones.",
-)
+@data_options
 @json_option
-def gpu(quick: bool, out: Path, replace: bool, overlap: bool, data: Path | None, as_json: bool) -> None:
+def gpu(quick: bool, out: Path, replace: bool, overlap: bool, data: ChosenData, as_json: bool) -> None:
     """Binary products and networks on the GPU at hand, beside the BNN paper's kernels and cuBLAS.
+
+    The paper's network takes the test images of --data, MNIST's or others of 28x28, or else random ones.
 
     \b
     bnn_hw bench gpu --quick
@@ -45,9 +44,13 @@ def gpu(quick: bool, out: Path, replace: bool, overlap: bool, data: Path | None,
         raise ArtefactError(f"{out} holds the results of another run; give another --out, or --replace to delete them")
     from bnn_gpu.benchmark import run_benchmark
 
-    images = None if data is None else load_mnist(data).test.images.reshape(-1, 784)
+    images = _flattened(data.open_test("mnist", cache_folder()).images) if data.asked_for else None
     results = run_benchmark(out, quick=quick, overlap=overlap, images=images, on_row=_show)
     (print_json(results) if as_json else click.echo((out / "results.md").read_text()))
+
+
+def _flattened(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1)
 
 
 def _show(row: "Row") -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Final
 
 import click
 import numpy as np
@@ -13,34 +14,39 @@ from bnn_hw.boards import Board, find_board
 from bnn_hw.build import BuildResult
 from bnn_hw.build import build as make_build
 from bnn_hw.cli.bitstream import show_bitstream
-from bnn_hw.cli.model import fold_checkpoint
-from bnn_hw.cli.parameters import FiniteFloat
-from bnn_hw.cli.show import cache_folder, console, data_option, json_option, percent, print_json, shape_text, table
-from bnn_hw.datasets import load_dataset
+from bnn_hw.cli.data import data_options
+from bnn_hw.cli.model import MODEL_HELP, fold_checkpoint
+from bnn_hw.cli.parameters import NEW_FOLDER, CountOrWord, FiniteFloat
+from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, shape_text, table, warn
+from bnn_hw.datasets.chosen import ChosenData
+from bnn_hw.datasets.sample import even_sample
 from bnn_hw.digests import NAME_DIGITS
-from bnn_hw.errors import ArtefactError, UsageError
+from bnn_hw.errors import UsageError
 from bnn_hw.network import MaxPool, Network
+from bnn_hw.network_data import NOT_ITS_DATA, identified_test_images, network_test_images
 from bnn_hw.network_file import network_digest
 from bnn_hw.packaged import find_model, is_packaged
 from bnn_hw.plan import load_plan
 from bnn_hw.planner import find_plan, limits
-from bnn_hw.provenance import trained_on
 from bnn_hw.registers import ADDRESS_BITS
 from bnn_hw.stage import Stage
 from bnn_hw.system import block_design
+from bnn_hw.vectors import Vectors, make_vectors
 from bnn_hw.verify import Verification, verify_build
 from bnn_hw.vivado import make_bitstream
 
 __all__ = ["build", "verify"]
 
+_VECTOR_IMAGES: Final = 256
+
 
 @click.command()
-@click.option("--model", required=True, help="A packaged network (see `bnn_hw models`), a network file or a checkpoint.")
+@click.option("--model", required=True, help=MODEL_HELP)
 @click.option("--board", "board_name", default="pynq-z2", show_default=True, help="The board (see `bnn_hw boards`).")
 @click.option("--name", help="Of the network, and with it of module, core and folder, instead of its own.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=NEW_FOLDER,
     help="The build's folder; without it build/<name>-<board>, where <name> has the digest of a network that is not packaged.",
 )
 @click.option("--replace", "replaced", is_flag=True, help="Delete what was made there of another build, such as a bitstream.")
@@ -50,9 +56,11 @@ __all__ = ["build", "verify"]
 @click.option("--runtime-weights", is_flag=True, help="Make weights replaceable without synthesis, by a network of the same shape.")
 @click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")
 @click.option("--bitstream", "with_bitstream", is_flag=True, help="Then run Vivado, as `bnn_hw bitstream` does.")
+@data_options
 @json_option
 def build(
     model: str,
+    data: ChosenData,
     board_name: str,
     name: str | None,
     out: Path | None,
@@ -68,10 +76,12 @@ def build(
     """Make verified Verilog from a network.
 
     The plan says what is computed in a cycle: --fit, --fps and --plan are the ways to come to one. `bnn_hw synth` shows what
-    the build takes of the FPGA.
+    the build takes of the FPGA. Its vectors, which every executor replays, are 256 test images of --data, or else the packaged
+    test images; random inputs where the package has none.
 
     \b
     bnn_hw build --model mnist
+    bnn_hw build --model runs/pictures/network.safetensors --data pictures
     bnn_hw build --model mnist-small --board zcu104 --fps 1e6
     bnn_hw build --model network.safetensors --plan plan.json --out build/mine
     """
@@ -83,6 +93,7 @@ def build(
     network = find_model(model, fold_checkpoint)
     if name is not None:
         network = replace(network, name=name)
+    vectors = _test_vectors(network, data)
     if plan_path is not None:
         plan = load_plan(plan_path, network, board, runtime_weights=runtime_weights)
     else:
@@ -94,15 +105,17 @@ def build(
             board,
             plan,
             folder,
+            vectors=vectors,
             verify=verified,
             replace=replaced,
             on_step=lambda step: status.update(f"{network.name}: {step}"),
         )
         overlay = make_bitstream(folder, on_step=lambda step: status.update(f"{folder}: {step}")) if with_bitstream else None
+    origin = _origin(vectors, result)
     if as_json:
-        print_json(_summary(result) | {"bitstream": overlay and asdict(overlay)})
+        print_json(_summary(result) | {"vectors": origin, "bitstream": overlay and asdict(overlay)})
         return
-    _show(result)
+    _show(result, origin)
     if overlay:
         show_bitstream(folder, overlay)
 
@@ -111,6 +124,24 @@ def _default_folder(network: Network, board: Board) -> Path:
     """Returns the folder of a build that has been given none: networks that differ have different ones."""
     name = network.name if is_packaged(network) else f"{network.name}-{network_digest(network)[:NAME_DIGITS]}"
     return Path("build") / f"{name}-{board.name}"
+
+
+def _test_vectors(network: Network, data: ChosenData) -> Vectors | None:
+    """Returns vectors of test images where --data asks for them, with labels where the network was trained on these data."""
+    if not data.asked_for:
+        return None
+    test, identified = identified_test_images(network, data, cache_folder())
+    sample = even_sample(test, _VECTOR_IMAGES)
+    if not identified:
+        warn(f"{NOT_ITS_DATA}, so the vectors have no labels")
+    return make_vectors(network, sample.images, sample.labels if identified else None)
+
+
+def _origin(vectors: Vectors | None, result: BuildResult) -> str:
+    """Returns of what the vectors of a build are."""
+    if vectors is not None:
+        return f"{len(vectors.inputs):,} test images" + ("" if vectors.labels is not None else ", without labels")
+    return "random inputs" if result.vector_accuracy is None else "packaged test images"
 
 
 def _summary(result: BuildResult) -> dict[str, object]:
@@ -131,7 +162,7 @@ def _summary(result: BuildResult) -> dict[str, object]:
     }
 
 
-def _show(result: BuildResult) -> None:
+def _show(result: BuildResult, vectors: str) -> None:
     network, manifest, verification = result.network, result.manifest, result.verification
     rows = [_row(stage) for stage in result.plan.stages(network)]
     columns = ("layer", "input", "output", "PE", "SIMD", "cycles", "weight bits")
@@ -140,6 +171,7 @@ def _show(result: BuildResult) -> None:
     images_per_s = manifest.clock_mhz * 1e6 / manifest.cycles_per_image
     facts = {
         "accuracy": f"{percent(network.provenance.get('test_accuracy'))} of test set, {percent(result.vector_accuracy)} of vectors",
+        "vectors": vectors + ("; --data takes test images" if vectors == "random inputs" else ""),
         "speed": f"{manifest.cycles_per_image:,} cycles an image: {images_per_s:,.0f} images/s at {manifest.clock_mhz} MHz",
         "weights": f"{network.weight_bits:,} bits",
         "estimate": f"{resources.luts:,} LUT, {resources.flip_flops:,} FF, {resources.block_rams:g} {board.family.block_ram}, "
@@ -169,8 +201,14 @@ def _cycles(verification: Verification) -> str:
 
 @click.command()
 @click.argument("build_folder", metavar="BUILD", type=click.Path(path_type=Path))
-@click.option("--images", default="vectors", show_default=True, help="vectors, all, or how many test images of the data set.")
-@data_option
+@click.option(
+    "--images",
+    type=CountOrWord("vectors", "all"),
+    default="vectors",
+    show_default=True,
+    help="vectors, all, or how many of the test images: as large a share of each class, always the same ones.",
+)
+@data_options
 @click.option("--seed", type=click.IntRange(0, 2**31 - 2), default=0, help="Other than 0: streams idle and push back at random.")
 @click.option(
     "--processes",
@@ -180,16 +218,17 @@ def _cycles(verification: Verification) -> str:
     help="Simulations that share the images.",
 )
 @json_option
-def verify(build_folder: Path, images: str, data: Path | None, seed: int, processes: int, as_json: bool) -> None:
+def verify(build_folder: Path, images: int | str, data: ChosenData, seed: int, processes: int, as_json: bool) -> None:
     """Run images through a build's Verilog and compare every bit with the golden model.
+
+    The test images are those of --data, or of the published data set that the network was trained on.
 
     \b
     bnn_hw verify build/mnist-pynq-z2
     bnn_hw verify build/mnist-pynq-z2 --images all --data DIR
     bnn_hw verify build/mnist-pynq-z2 --images 500 --seed 7
+    bnn_hw verify build/pictures-pynq-z2 --images all --data pictures
     """
-    if images not in ("vectors", "all") and not (images.isdigit() and int(images) > 0):
-        raise UsageError(f"--images must be vectors, all or a number from 1 on, not {images!r}")
     with console.status(f"verifying {build_folder}"):
         verification = verify_build(build_folder, _test_images(images, data), seed=seed, processes=processes)
     if as_json:
@@ -203,15 +242,12 @@ def verify(build_folder: Path, images: str, data: Path | None, seed: int, proces
     table(str(build_folder), ("", ""), rows)
 
 
-def _test_images(images: str, data: Path | None) -> Callable[[Network], np.ndarray] | None:
+def _test_images(images: int | str, data: ChosenData) -> Callable[[Network], np.ndarray] | None:
     if images == "vectors":
         return None
 
     def load(network: Network) -> np.ndarray:
-        trained = trained_on(network)
-        if trained is None:
-            raise ArtefactError(f"{network.name} does not say which data set it is for; verify it with --images vectors")
-        test = load_dataset(trained.name, data, cache_folder()).test.images
-        return test if images == "all" else test[: int(images)]
+        test = network_test_images(network, data, cache_folder())
+        return test.images if isinstance(images, str) else even_sample(test, images).images
 
     return load

@@ -1,25 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`bnn_hw models`, `boards`, `doctor` and `infer`."""
+"""`bnn_hw models`, `boards` and `doctor`."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
-from bnn_hw import golden
 from bnn_hw.boards import BOARDS
-from bnn_hw.cli.model import fold_checkpoint
 from bnn_hw.cli.show import json_option, percent, print_json, table, topology
-from bnn_hw.datasets.image_file import read_images
-from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network
 from bnn_hw.network_file import network_bytes
-from bnn_hw.packaged import find_model, packaged_models, packaged_network, packaged_test_images
+from bnn_hw.packaged import packaged_models, packaged_network
 from bnn_hw.tools import TOOLS
 
-__all__ = ["boards", "doctor", "infer", "models"]
+__all__ = ["boards", "doctor", "models"]
 
 _MODEL_LICENCE = "Apache-2.0"
 
@@ -77,40 +71,3 @@ def doctor(as_json: bool) -> None:
         shown = f"{version} (too old: {tool.minimum} or newer)" if tool.too_old else version or "absent"
         rows.append((tool.name, shown, tool.purpose, "" if version and not tool.too_old else tool.install))
     table("outside tools", ("tool", "version", "purpose", "get it with"), rows)
-
-
-@click.command()
-@click.option("--model", required=True, help="A packaged network, a network file or a checkpoint.")
-@click.option(
-    "--images",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A .npy or IDX file of images: [images, rows, columns, channels].",
-)
-@json_option
-def infer(model: str, images: Path | None, as_json: bool) -> None:
-    """Classify images with the golden model; without --images, the packaged test images.
-
-    \b
-    bnn_hw infer --model mnist
-    bnn_hw infer --model mnist --images t10k-images-idx3-ubyte.gz --json
-    """
-    network = find_model(model, fold_checkpoint)
-    pixels, labels = _images(network, images)
-    scores = golden.scores(network, pixels)
-    classes = scores.argmax(axis=1)
-    accuracy = None if labels is None else float((classes == labels).mean())
-    if as_json:
-        print_json({"network": network.name, "classes": classes.tolist(), "scores": scores.tolist(), "accuracy": accuracy})
-        return
-    counts = np.bincount(classes, minlength=network.classes)
-    title = f"{network.name}: {len(classes):,} images" + ("" if accuracy is None else f", {percent(accuracy)} right")
-    table(title, ("class", "images"), list(enumerate(counts.tolist())))
-
-
-def _images(network: Network, path: Path | None) -> tuple[np.ndarray, np.ndarray | None]:
-    if path is None:
-        packaged = packaged_test_images(network)
-        if packaged is None:
-            raise ArtefactError(f"no test images are packaged for {network.name}; name a file with --images")
-        return packaged.images, packaged.labels
-    return read_images(path), None

@@ -36,9 +36,7 @@ def deploy(
     bnn_hw deploy build/mnist-pynq-z2 --to xilinx@pynq
     bnn_hw deploy build/mnist-pynq-z2 --to xilinx@192.168.2.99 --ssh "ssh -p 2222" --no-install
     """
-    ssh = shlex.split(ssh_text)
-    if not ssh:
-        raise UsageError("--ssh must be a command, not empty")
+    ssh = _words(ssh_text)
     with console.status(f"deploying {build_folder}"):
         deployment = make_deployment(build_folder, simulated=simulated, replace=replace)
     # Without the status line, since ssh and sudo may ask for passwords.
@@ -46,6 +44,17 @@ def deploy(
     if host is not None and installed:
         install(deployment, host, ssh)
     (print_json(_summary(deployment, host, remote, installed)) if as_json else _show(deployment, host, remote, installed))
+
+
+def _words(command: str) -> list[str]:
+    """Returns the words of a shell's command."""
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"--ssh must be a command, not {command!r}: {error}") from error
+    if not words:
+        raise UsageError("--ssh must be a command, not empty")
+    return words
 
 
 def _summary(deployment: Deployment, host: str | None, remote: str | None, installed: bool) -> dict[str, object]:

@@ -2,16 +2,17 @@
 """`bnn_hw export`, and what is shown of a network that has been folded."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from bnn_hw.cli.data import asked_for_data, data_options
+from bnn_hw.cli.data import data_options
 from bnn_hw.cli.parameters import CHECKPOINT, NEW_FILE
 from bnn_hw.cli.show import cache_folder, json_option, percent, print_json, table
-from bnn_hw.datasets import DATASETS, Split, open_dataset
+from bnn_hw.datasets import DATASETS, Split
+from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Network, check_network_name
 from bnn_hw.network_file import network_digest, save_network
@@ -58,9 +59,7 @@ def _checked_name(context: click.Context, option: click.Parameter, value: str | 
 def export(
     checkpoint: Path,
     out: Path,
-    data: Path | None,
-    classes: tuple[str, ...],
-    own: bool,
+    data: ChosenData,
     name: str | None,
     ties: "Ties",
     as_json: bool,
@@ -77,21 +76,23 @@ def export(
 
     saved = load_checkpoint(checkpoint)
     test = None
-    if data is not None and (asked_for_data() or saved.data.name in DATASETS):  # BNN_HW_DATA holds published data sets alone
-        test = _test_images(saved, checkpoint, data, classes, own)
+    if data.path is not None and (data.asked_for or saved.data.name in DATASETS):  # BNN_HW_DATA holds published data sets alone
+        test = _test_images(saved, checkpoint, data)
     save_folded(checkpoint, out, test, name, ties, as_json)
 
 
-def _test_images(saved: "Checkpoint", path: Path, data: Path, classes: tuple[str, ...], own: bool) -> Split:
+def _test_images(saved: "Checkpoint", path: Path, data: ChosenData) -> Split:
     """Returns the test images of the data that a checkpoint was trained on. Raises `ArtefactError` where `data` are others."""
     from bnn_training.continuation import data_differences
 
     if saved.data.name not in DATASETS:
-        classes, own = classes or saved.data.class_names, True
-    dataset = open_dataset(saved.data.name, data, cache_folder(), classes=classes, own=own)
+        data = replace(data, classes=data.classes or saved.data.class_names, own=True)
+    dataset = data.open(saved.data.name, cache_folder())
     found = data_differences(saved, dataset.train.images.shape[1:], dataset.identity)
     if found:
-        raise ArtefactError(f"{path} was trained on other data than {data}: {'; '.join(found)}; name those, or leave --data out")
+        raise ArtefactError(
+            f"{path} was trained on other data than {data.path}: {'; '.join(found)}; name those, or leave --data out"
+        )
     return dataset.test
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-__all__ = ["CHECKPOINT", "NEW_FILE", "NEW_FOLDER", "FiniteFloat"]
+__all__ = ["CHECKPOINT", "NEW_FILE", "NEW_FOLDER", "CountOrWord", "FiniteFloat"]
 
 
 class FiniteFloat(click.FloatRange):
@@ -20,6 +20,24 @@ class FiniteFloat(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number.", param, ctx)
         return number
+
+
+class CountOrWord(click.ParamType):
+    """One of some words, or a number from 1 on."""
+
+    name = "count"
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Returns the word, or the number that a text stands for."""
+        if value in self._words:
+            return str(value)
+        try:
+            return click.IntRange(min=1).convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"must be {', '.join(self._words)} or a number from 1 on, not {value!r}.", param, ctx)
 
 
 class _NewPath(click.ParamType):

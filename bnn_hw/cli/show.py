@@ -14,20 +14,18 @@ from rich.text import Text
 
 from bnn_hw.network import Conv, Dense, DenseRelu, MaxPool, Network, Scores
 
-__all__ = ["cache_folder", "console", "data_option", "json_option", "percent", "print_json", "shape_text", "table", "topology"]
+__all__ = ["cache_folder", "console", "json_option", "percent", "print_json", "shape_text", "table", "topology", "warn"]
 
 console: Final = Console(stderr=True)  # progress and messages
 _output: Final = Console()  # results
 _NUMBER: Final = re.compile(r"[\d,.]+( %)?")
 
 json_option: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-data_option: Final = click.option(
-    "--data",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    envvar="BNN_HW_DATA",
-    show_envvar=True,
-    help="Folder of the data set's official files; without it, they are downloaded where they are needed.",
-)
+
+
+def warn(sentence: str) -> None:
+    """Prints what is likely to be a mistake, beside the result."""
+    click.echo(f"{click.style('warning:', fg='yellow')} {sentence}", err=True)
 
 
 def print_json(value: Mapping[str, Any] | Sequence[Any]) -> None:

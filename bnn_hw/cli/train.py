@@ -15,7 +15,8 @@ from bnn_hw.cli.data import data_options
 from bnn_hw.cli.export import fold_options, save_folded
 from bnn_hw.cli.parameters import NEW_FOLDER, FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, table
-from bnn_hw.datasets import Dataset, open_dataset
+from bnn_hw.datasets import Dataset
+from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.pixels import pixel_notes
 from bnn_hw.datasets.summary import summary
 from bnn_hw.errors import UsageError
@@ -49,7 +50,7 @@ __all__ = ["train"]
 @click.option("--validation", type=click.IntRange(min=0), help="Images to hold out of those that train, instead of the recipe's.")
 @click.option("--pixel-threshold", type=click.IntRange(0, 256), help="Pixels from here on are +1, instead of the recipe's.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), help="Instead of the recipe's.")
-@click.option("--threads", type=click.IntRange(min=1), help="Processor threads of each process; without it, all there are.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Processor threads of each process; without it, all there are.")
 @click.option("--device", "device_name", help="cpu, cuda or cuda:N; a GPU without it, if there is one.")
 @click.option("--compile", "compiled", is_flag=True, help="Let torch.compile make the kernels of a step.")
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard into the folder.")
@@ -57,9 +58,7 @@ __all__ = ["train"]
 @json_option
 def train(
     recipe_name: str,
-    data: Path | None,
-    classes: tuple[str, ...],
-    own: bool,
+    data: ChosenData,
     name: str | None,
     ties: "Ties",
     out: Path | None,
@@ -93,7 +92,7 @@ def train(
     recipe = _recipe(recipe_name, width, changes)
     set_threads(threads, os.environ)
     device = find_device(device_name)
-    dataset = open_dataset(recipe.dataset, data, cache_folder(), classes=classes, own=own)
+    dataset = data.open(recipe.dataset, cache_folder())
     recipe = replace(recipe, dataset=dataset.name)
     default_name = network_name(recipe, dataset.identity)
     run = default_name if default_name == recipe.name else f"{default_name}-{recipe.name}"

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets in their publishers' own files, read from a folder or downloaded, and checked against SHA-256."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, TypeGuard
 
-from bnn_hw.datasets.cifar10 import CIFAR10_MIRRORS, download_cifar10, load_cifar10
+from bnn_hw.datasets.cifar10 import CIFAR10_MIRRORS, download_cifar10, load_cifar10, load_cifar10_test
 from bnn_hw.datasets.dataset import DataIdentity, Dataset, Split
 from bnn_hw.datasets.idx import read_idx
-from bnn_hw.datasets.mnist import MNIST_MIRRORS, download_mnist, load_mnist
+from bnn_hw.datasets.likeness import unlike
+from bnn_hw.datasets.mnist import MNIST_MIRRORS, download_mnist, load_mnist, load_mnist_test
 from bnn_hw.datasets.own import dataset_name, is_own_dataset, load_own_dataset
-from bnn_hw.datasets.svhn import SVHN_MIRRORS, download_svhn, load_svhn
+from bnn_hw.datasets.svhn import SVHN_MIRRORS, download_svhn, load_svhn, load_svhn_test
 from bnn_hw.errors import ArtefactError, UsageError
 
 __all__ = [
@@ -20,11 +23,13 @@ __all__ = [
     "SVHN_MIRRORS",
     "DataIdentity",
     "Dataset",
+    "Source",
     "Split",
     "dataset_name",
     "download_cifar10",
     "download_mnist",
     "download_svhn",
+    "is_own",
     "is_own_dataset",
     "load_cifar10",
     "load_dataset",
@@ -32,14 +37,23 @@ __all__ = [
     "load_own_dataset",
     "load_svhn",
     "open_dataset",
+    "open_test_images",
     "read_idx",
 ]
 
-# How each data set is loaded from a folder, and how its files get there.
-DATASETS: Final[dict[str, tuple[Callable[[Path], Dataset], Callable[[Path], None]]]] = {
-    "mnist": (load_mnist, download_mnist),
-    "cifar10": (load_cifar10, download_cifar10),
-    "svhn": (load_svhn, download_svhn),
+
+class Source(NamedTuple):
+    """How a publisher's data set is read from a folder, and how its files get there; its test images alone need fewer files."""
+
+    load: Callable[[Path], Dataset]
+    load_test: Callable[[Path], Split]
+    download: Callable[..., None]  # to a folder; with test_only=True what `load_test` needs
+
+
+DATASETS: Final[dict[str, Source]] = {
+    "mnist": Source(load_mnist, load_mnist_test, download_mnist),
+    "cifar10": Source(load_cifar10, load_cifar10_test, download_cifar10),
+    "svhn": Source(load_svhn, load_svhn_test, download_svhn),
 }
 
 
@@ -64,14 +78,25 @@ def open_dataset(
     in the order of their labels; `background`: what transparent pictures are laid on. Raises `UsageError` where `classes` or
     `own` has no data of one's own to go with, and `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
-    if data is not None and (own or is_own_dataset(data)):
-        return load_own_dataset(data, classes, background=background)
-    if own:
-        raise UsageError("--own goes with a data set of your own, which --data must name")
-    if classes:
-        way_out = "which --data must name" if data is None else f"as which --own takes the IDX files in {data}"
-        raise UsageError(f"--classes goes with a data set of your own, {way_out}")
+    if is_own(data, classes, own):
+        return _compared(load_own_dataset(data, classes, background=background))
     return load_dataset(name, data, cache)
+
+
+def open_test_images(
+    name: str,
+    data: Path | None,
+    cache: Path,
+    *,
+    classes: Sequence[str] = (),
+    own: bool = False,
+    background: str = "white",
+) -> Split:
+    """Returns the test images of what `open_dataset` opens, for which a publisher's training images need not be there."""
+    if is_own(data, classes, own):
+        return load_own_dataset(data, classes, background=background).test
+    with _source(name, data, cache, test_only=True) as (source, folder):
+        return source.load_test(folder)
 
 
 def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
@@ -79,13 +104,39 @@ def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
 
     Raises `ArtefactError` for an unknown name, and for files that are missing, altered or cannot be downloaded.
     """
+    with _source(name, folder, cache) as (source, place):
+        return source.load(place)
+
+
+def is_own(data: Path | None, classes: Sequence[str] = (), own: bool = False) -> TypeGuard[Path]:
+    """Returns whether `data` is data of one's own. Raises `UsageError` where `classes` or `own` has none to go with."""
+    if data is not None and (own or is_own_dataset(data)):
+        return True
+    if own:
+        raise UsageError("--own goes with a data set of your own, which --data must name")
+    if classes:
+        way_out = "which --data must name" if data is None else f"as which --own takes the IDX files in {data}"
+        raise UsageError(f"--classes goes with a data set of your own, {way_out}")
+    return False
+
+
+def _compared(dataset: Dataset) -> Dataset:
+    """Returns a data set with a note where its test images are far from those that train."""
+    found = unlike(dataset.identity.pixels, dataset.test.images)
+    return replace(dataset, notes=(*dataset.notes, f"test images: {found}")) if found else dataset
+
+
+@contextmanager
+def _source(name: str, folder: Path | None, cache: Path, *, test_only: bool = False) -> Iterator[tuple[Source, Path]]:
+    """Gives how a data set is read, and from which folder; the cache gets what it lacks."""
     if name not in DATASETS:
         raise ArtefactError(f"data set must be one of {', '.join(DATASETS)}, not {name!r}")
-    load, download = DATASETS[name]
+    source = DATASETS[name]
     if folder is not None:
-        return load(folder)
-    download(cache / name)
+        yield source, folder
+        return
+    source.download(cache / name, test_only=test_only)
     try:
-        return load(cache / name)
+        yield source, cache / name
     except ArtefactError as error:
         raise ArtefactError(f"{error}; remove {cache / name}, and the files are downloaded anew") from error

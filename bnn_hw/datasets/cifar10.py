@@ -6,7 +6,7 @@ This is the binary version of https://www.cs.toronto.edu/~kriz/cifar.html.
 
 import tarfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -16,7 +16,7 @@ from bnn_hw.datasets.dataset import Dataset, Split
 from bnn_hw.datasets.files import GET_WHOLE, check_sha256, download_file, find_file, read_file
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["CIFAR10_MIRRORS", "download_cifar10", "load_cifar10"]
+__all__ = ["CIFAR10_MIRRORS", "download_cifar10", "load_cifar10", "load_cifar10_test"]
 
 _CLASS_NAMES: Final = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")  # batches.meta.txt
 CIFAR10_MIRRORS: Final = ("https://www.cs.toronto.edu/~kriz/",)
@@ -27,6 +27,7 @@ _CHANNELS, _ROWS, _COLUMNS = 3, 32, 32
 _RECORD_BYTES: Final = 1 + _CHANNELS * _ROWS * _COLUMNS  # the label, then a plane of pixels for each of red, green, blue
 _BATCH_BYTES: Final = 10_000 * _RECORD_BYTES
 
+_TEST: Final = "test_batch.bin"
 # SHA-256 of each batch, the same in the archive and beside it, so that an archive made by other means is accepted too.
 _SHA256: Final = {
     "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
@@ -34,7 +35,7 @@ _SHA256: Final = {
     "data_batch_3.bin": "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
     "data_batch_4.bin": "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
     "data_batch_5.bin": "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
-    "test_batch.bin": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+    _TEST: "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
 }
 
 
@@ -45,23 +46,34 @@ def load_cifar10(folder: Path) -> Dataset:
     the archive itself is read as it is. Images are [50000 or 10000, 32, 32, 3] uint8, the channels red, green and blue.
     Raises `ArtefactError` for a batch that is missing, truncated or altered.
     """
-    batches: dict[str, bytes] = {}
-    for name in _SHA256:
-        if name not in batches:
-            path = find_file(folder, "cifar10", (name, _ARCHIVE), (_UNPACKED, f"cifar10/{_UNPACKED}"))
-            batches |= _read_archive(path) if path.name == _ARCHIVE else {name: _read_batch(path)}
-    *train, test = (batches[name] for name in _SHA256)
+    *train, test = _batches(folder, _SHA256)
     return Dataset(name="cifar10", class_names=_CLASS_NAMES, train=_split(train), test=_split([test]))
 
 
-def download_cifar10(folder: Path, mirrors: Sequence[str] = CIFAR10_MIRRORS) -> None:
-    """Downloads the archive of CIFAR-10 where `folder` lacks it and one of its batches.
+def load_cifar10_test(folder: Path) -> Split:
+    """Returns CIFAR-10's test images alone, as `load_cifar10` does, which needs only their batch, or the archive."""
+    return _split(_batches(folder, [_TEST]))
+
+
+def download_cifar10(folder: Path, mirrors: Sequence[str] = CIFAR10_MIRRORS, *, test_only: bool = False) -> None:
+    """Downloads the archive of CIFAR-10 where `folder` lacks it and one of its batches; `test_only`: that of the test images.
 
     Each batch in it is checked against its SHA-256 before the archive gets its name. Raises `ArtefactError` when no mirror
     gives the right content.
     """
-    if not (folder / _ARCHIVE).exists() and not all((folder / name).exists() for name in _SHA256):
+    wanted = [_TEST] if test_only else _SHA256
+    if not (folder / _ARCHIVE).exists() and not all((folder / name).exists() for name in wanted):
         download_file(folder / _ARCHIVE, "cifar10", mirrors, _read_archive)
+
+
+def _batches(folder: Path, names: Iterable[str]) -> list[bytes]:
+    """Returns the batches of these names."""
+    batches: dict[str, bytes] = {}
+    for name in names:
+        if name not in batches:
+            path = find_file(folder, "cifar10", (name, _ARCHIVE), (_UNPACKED, f"cifar10/{_UNPACKED}"))
+            batches |= _read_archive(path) if path.name == _ARCHIVE else {name: _read_batch(path)}
+    return [batches[name] for name in names]
 
 
 def _read_batch(path: Path) -> bytes:

@@ -10,7 +10,7 @@ from bnn_hw.datasets.dataset import Dataset, Split
 from bnn_hw.datasets.files import download_file, find_file
 from bnn_hw.datasets.idx import read_idx
 
-__all__ = ["DIGITS", "MNIST_MIRRORS", "download_mnist", "load_mnist"]
+__all__ = ["DIGITS", "MNIST_MIRRORS", "download_mnist", "load_mnist", "load_mnist_test"]
 
 DIGITS: Final = tuple("0123456789")
 MNIST_MIRRORS: Final = (
@@ -18,6 +18,8 @@ MNIST_MIRRORS: Final = (
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 
+_TRAIN: Final = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+_TEST: Final = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 # SHA-256 of each file's content after decompression, so that a copy compressed by other means is accepted too.
 _SHA256: Final = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -39,21 +41,26 @@ def load_mnist(folder: Path) -> Dataset:
     Images are [60000 or 10000, 28, 28, 1] uint8. Raises `ArtefactError` for a file that is missing or truncated, and
     for one of other data, which are published under the same names.
     """
-    paths = {name: find_file(folder, "mnist", (name, name + ".gz")) for name in _SHA256}
-    arrays = {name: read_idx(path, _SHA256[name], _OTHER_DATA) for name, path in paths.items()}
-    return Dataset(
-        name="mnist",
-        class_names=DIGITS,
-        train=Split(arrays["train-images-idx3-ubyte"][..., None], arrays["train-labels-idx1-ubyte"]),
-        test=Split(arrays["t10k-images-idx3-ubyte"][..., None], arrays["t10k-labels-idx1-ubyte"]),
-    )
+    return Dataset(name="mnist", class_names=DIGITS, train=_split(folder, _TRAIN), test=load_mnist_test(folder))
 
 
-def download_mnist(folder: Path, mirrors: Sequence[str] = MNIST_MIRRORS) -> None:
+def load_mnist_test(folder: Path) -> Split:
+    """Returns MNIST's test images alone, as `load_mnist` does, which needs only their two files."""
+    return _split(folder, _TEST)
+
+
+def download_mnist(folder: Path, mirrors: Sequence[str] = MNIST_MIRRORS, *, test_only: bool = False) -> None:
     """Downloads the files of MNIST that `folder` lacks, each checked against its SHA-256 before it gets its name.
 
-    Raises `ArtefactError` when no mirror gives the right content.
+    `test_only`: those of the test images. Raises `ArtefactError` when no mirror gives the right content.
     """
-    for name, sha256 in _SHA256.items():
+    for name in _TEST if test_only else (*_TRAIN, *_TEST):
         if not any((folder / file).exists() for file in (name, name + ".gz")):
-            download_file(folder / (name + ".gz"), "mnist", mirrors, partial(read_idx, sha256=sha256))
+            download_file(folder / (name + ".gz"), "mnist", mirrors, partial(read_idx, sha256=_SHA256[name]))
+
+
+def _split(folder: Path, names: Sequence[str]) -> Split:
+    """Returns the split whose images and labels are in the files of these names."""
+    paths = {name: find_file(folder, "mnist", (name, name + ".gz")) for name in names}
+    images, labels = (read_idx(path, _SHA256[name], _OTHER_DATA) for name, path in paths.items())
+    return Split(images[..., None], labels)

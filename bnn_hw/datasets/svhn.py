@@ -18,7 +18,7 @@ from bnn_hw.datasets.files import download_file, find_file, read_file
 from bnn_hw.datasets.mnist import DIGITS
 from bnn_hw.tools import require
 
-__all__ = ["SVHN_MIRRORS", "download_svhn", "load_svhn"]
+__all__ = ["SVHN_MIRRORS", "download_svhn", "load_svhn", "load_svhn_test"]
 
 SVHN_MIRRORS: Final = ("http://ufldl.stanford.edu/housenumbers/",)
 
@@ -40,25 +40,31 @@ def load_svhn(folder: Path) -> Dataset:
     `ArtefactError` for a file that is missing, truncated or altered, and `ToolError` where scipy is missing.
     """
     require("scipy")
-    train, test = (find_file(folder, "svhn", (name,)) for name in (_TRAIN, _TEST))
+    train = find_file(folder, "svhn", (_TRAIN,))
     extra = train.with_name(_EXTRA)
     parts = [_read(path) for path in ((train, extra) if extra.is_file() else (train,))]
     return Dataset(
         name="svhn",
         class_names=DIGITS,
         train=Split(np.concatenate([part.images for part in parts]), np.concatenate([part.labels for part in parts])),
-        test=_read(test),
+        test=load_svhn_test(folder),
     )
 
 
-def download_svhn(folder: Path, mirrors: Sequence[str] = SVHN_MIRRORS) -> None:
+def load_svhn_test(folder: Path) -> Split:
+    """Returns SVHN's test images alone, as `load_svhn` does, which needs only their file."""
+    require("scipy")
+    return _read(find_file(folder, "svhn", (_TEST,)))
+
+
+def download_svhn(folder: Path, mirrors: Sequence[str] = SVHN_MIRRORS, *, test_only: bool = False) -> None:
     """Downloads train_32x32.mat and test_32x32.mat where `folder` lacks them; extra_32x32.mat, 1.3 GB, is left to the user.
 
-    Each is checked against its SHA-256 before it gets its name. Raises `ArtefactError` when no mirror gives the right
-    content, and `ToolError` where scipy, which reads the files, is missing.
+    Each is checked against its SHA-256 before it gets its name. `test_only`: only the second. Raises `ArtefactError` when no
+    mirror gives the right content, and `ToolError` where scipy, which reads the files, is missing.
     """
     require("scipy")
-    for name in (_TRAIN, _TEST):
+    for name in (_TEST,) if test_only else (_TRAIN, _TEST):
         if not (folder / name).exists():
             download_file(folder / name, "svhn", mirrors, partial(read_file, sha256=_SHA256[name]))
 

@@ -23,6 +23,7 @@ from bnn_gpu.launches import (
 from bnn_gpu.layout import Layout, pack_rows
 from bnn_gpu.products import Method, Output, Product, bit_product, layer_constants, methods
 from bnn_hw.errors import ArtefactError
+from bnn_hw.images import image_count
 from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step
 
 __all__ = ["Executor", "Inference", "classify", "infer"]
@@ -105,10 +106,13 @@ class Inference:
         self.classes = self.device.allocate((self.images,), "<i4")
 
     def __call__(self, images: object, stream: object = None) -> DeviceArray:
-        """Returns the scores of images, [images, ...] in the network's input shape or flattened; only enqueues the work."""
+        """Returns the scores of images of a shape that `bnn_hw.images.image_count` knows; only enqueues the work."""
         handle = stream_handle(stream, images)
-        taken = take_array(images, "images", handle)
-        _check_images(self.network, taken, self.images, self.dtype)
+        taken, _ = _as_batch(self.network, take_array(images, "images", handle))
+        if taken.shape[0] != self.images:
+            raise ArtefactError(f"images must be {self.images:,}, as the inference was prepared for, not {taken.shape[0]:,}")
+        if taken.dtype.name != self.dtype:
+            raise ArtefactError(f"images must be {self.dtype}, as the inference was prepared for, not {taken.dtype.name}")
         launches = self.launches(taken)
         if self.graphs:
             key = taken.address, taken.stride
@@ -227,26 +231,25 @@ class Inference:
 
 
 def infer(network: Network, images: object, *, stream: object = None, device: Executor | None = None) -> DeviceArray:
-    """Returns a network's scores for images on a GPU: [images, classes] int32, equal to `bnn_hw.golden.scores` on every bit.
+    """Returns a network's scores for images on a GPU, int32: what `bnn_hw.golden.scores` returns, of its shape, on every bit.
 
-    `images`: a torch CUDA tensor, CuPy array or anything with DLPack, [images, ...] in the network's input shape or flattened, of
-    the dtypes that `bnn_hw.golden.prepare` takes. The work is on `stream` when this returns, or without one on the images' own.
-    For repeated calls prepare an `Inference`, which this makes and drops. Raises `ArtefactError` for images or networks
-    that do not fit, `ToolError` for a missing driver or GPU, before any kernel starts.
+    `images`: a torch CUDA tensor, CuPy array or anything with DLPack, of a shape that `bnn_hw.images.image_count` knows: bool
+    for ``bit`` inputs, else of the input's dtype, or uint8 pixels as there. The work is on `stream` when this returns, or
+    without one on the images' own. For repeated calls prepare an `Inference`, which this makes and drops. Raises
+    `ArtefactError` for images or networks that do not fit, `ToolError` for a missing driver or GPU, before any kernel starts.
     """
     return _run(network, images, stream, device)[0]
 
 
 def classify(network: Network, images: object, *, stream: object = None, device: Executor | None = None) -> DeviceArray:
-    """Returns each image's class, the lowest among the greatest scores: [images] int32; the rest is as for `infer`."""
+    """Returns each image's class, the lowest among the greatest scores: [images] int32, or [] for one; as `infer` else."""
     return _run(network, images, stream, device)[1]
 
 
 def _run(network: Network, images: object, stream: object, device: Executor | None) -> tuple[DeviceArray, DeviceArray]:
     handle = stream_handle(stream, images)
-    taken = take_array(images, "images", handle)
-    count, dtype = len(taken.shape) and taken.shape[0], taken.dtype.name
-    _check_images(network, taken, count, dtype)
+    taken, one = _as_batch(network, take_array(images, "images", handle))
+    count, dtype = taken.shape[0], taken.dtype.name
     _input_form(network, dtype)
     device = device or open_device(device_of(taken, "images"))
     scores, classes = device.allocate((count, network.classes), "<i4"), device.allocate((count,), "<i4")
@@ -258,7 +261,7 @@ def _run(network: Network, images: object, stream: object, device: Executor | No
         device.copy(_rows(scores, start, part), inference.scores, handle)
         device.copy(_rows(classes, start, part), inference.classes, handle)
         device.download(inference.classes, handle)  # its memory goes when it is done
-    return scores, classes
+    return (_only(scores), _only(classes)) if one else (scores, classes)
 
 
 def _rows(array: DeviceArray, start: int, count: int) -> DeviceArray:
@@ -266,15 +269,21 @@ def _rows(array: DeviceArray, start: int, count: int) -> DeviceArray:
     return DeviceArray(array.address + offset, (count, *array.shape[1:]), array.dtype, array.owner, array.row_stride)
 
 
-def _check_images(network: Network, images: DeviceArray, count: int, dtype: str) -> None:
-    shape, size = network.input.shape, network.input.signal.size
-    wanted = (shape, (size,), shape[:-1] if shape[-1] == 1 else shape)
-    if not images.shape or images.shape[1:] not in wanted or images.shape[0] != count:
-        raise ArtefactError(f"images must be [{count or 'images'}, {', '.join(map(str, shape))}], not {list(images.shape)}")
+def _only(array: DeviceArray) -> DeviceArray:
+    """Returns the only row of an array."""
+    return DeviceArray(array.address, array.shape[1:], array.dtype, array.owner)
+
+
+def _as_batch(network: Network, images: DeviceArray) -> tuple[DeviceArray, bool]:
+    """Returns images with an axis of images, and whether it was one alone, without."""
+    count, one = image_count(network.input, images.shape)
     if count < 1:
         raise ArtefactError("images must be at least 1, not an empty batch")
-    if images.dtype.name != dtype:
-        raise ArtefactError(f"images must be {dtype}, as the inference was prepared for, not {images.dtype.name}")
+    if not one:
+        return images, False
+    if images.row_stride:
+        raise ArtefactError("an image must have its rows one after the other; make it contiguous")
+    return DeviceArray(images.address, (1, *images.shape), images.dtype, images.owner), True
 
 
 def _input_form(network: Network, dtype: str) -> tuple[Product, int, float]:

@@ -2,7 +2,6 @@
 """The accelerator on a PYNQ board: images to it, scores and classes from it."""
 
 import asyncio
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Accelerator", "build_input"]
 
+_LONGEST_TIMEOUT_S: Final = 86_400  # a day
 _CHUNK_IMAGES: Final = 1024  # of a transfer: buffers of contiguous memory, which is scarce, stay small
 _CHUNK_CYCLES: Final = 1 << 20  # beside which beginning a transfer takes no time
 
@@ -68,8 +68,8 @@ class Accelerator:
         timeout_s: float = 10.0,
         chunk_images: int | None = None,
     ) -> None:
-        if not 0 < timeout_s < math.inf:
-            raise UsageError(f"timeout_s must be more than 0 and finite, not {timeout_s}")
+        if not 0 < timeout_s <= _LONGEST_TIMEOUT_S:
+            raise UsageError(f"timeout_s must be more than 0 and at most {_LONGEST_TIMEOUT_S:,}, not {timeout_s}")
         self._build = Path(build)
         self._manifest = manifest = read_manifest(self._build)
         self._overlay = read_overlay(self._build)
@@ -186,6 +186,8 @@ class Accelerator:
         """
         from bnn_host.benchmark import measure, random_images
 
+        if singles < 0:
+            raise UsageError(f"singles must be 0 or more, not {singles}")
         stream = self._stream
         batch, _ = self._batch(random_images(stream.input, 4 * stream.chunk_images, pixels=True) if images is None else images)
         with self._session():

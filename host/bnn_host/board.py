@@ -39,6 +39,7 @@ def connected(address: str | None, device: Any, timeout_s: float) -> Iterator[An
             f"pynq, which drives a board, cannot be imported: {error}; on a board use the Python of its PYNQ image as root, "
             'elsewhere pip install "pynq>=3.0"'
         ) from error
+    address = address or None
     if device is None and address is None:
         # pynq would connect to the board of this variable of its own, with calls that have no deadline.
         address = os.environ.get("PYNQ_REMOTE_DEVICES", "").split(",")[0].strip() or None
@@ -138,5 +139,5 @@ def _resolved(address: str) -> str:
     """Returns the IP address of a board, so that all its names share one lock."""
     try:
         return socket.gethostbyname(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second for a name that is too long
         raise UnreachableBoardError(f"the board's address {address!r} is not known: {error}; give its IP address") from error

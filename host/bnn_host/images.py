@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images as a board takes them: one or a batch, checked, and packed into the words of the accelerator's stream."""
+"""Images as a board takes them: packed into the words of the accelerator's stream."""
 
-import math
 from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 
-from bnn_hw.errors import ArtefactError
-from bnn_hw.golden import flat_images, prepare_images
-from bnn_hw.layers import INPUT_RANGES, Input, element_bits
+from bnn_hw.images import as_batch, prepare_images
+from bnn_hw.layers import Input, element_bits
 from bnn_hw.packing import pack_bits, packed_bytes
 
 __all__ = ["as_batch", "image_bytes", "image_words", "pack_images"]
@@ -26,34 +24,6 @@ def image_bytes(input_: Input) -> int:
 def image_words(input_: Input) -> int:
     """Returns the words of 64 bits of an image on the stream."""
     return -(-image_bytes(input_) // _WORD_BYTES)
-
-
-def as_batch(images: np.ndarray, input_: Input) -> tuple[np.ndarray, bool]:
-    """Returns images as a batch, [images, elements] as `bnn_hw.golden.prepare_images` takes them, and whether it is one alone.
-
-    `images`: [images, ...] or one image, in the input's shape or flattened, of a dtype that `prepare_images` takes or of
-    another integer dtype within the input's range. Raises `ArtefactError` naming the rule that is broken.
-    """
-    size = input_.signal.size
-    if images.ndim and math.prod(images.shape[1:]) == size:
-        batch, one = images, False
-    elif images.size == size:
-        batch, one = images[None], True
-    else:
-        shape = ", ".join(map(str, input_.shape))
-        raise ArtefactError(f"images must be [images, {shape}] or one image, which is {size:,} elements, not {list(images.shape)}")
-    if len(input_.shape) == 1:
-        batch = batch.reshape(len(batch), size)
-    own = np.dtype(bool if input_.dtype == "bit" else input_.dtype)
-    if batch.dtype.kind in "iu" and batch.dtype not in (np.uint8, own):
-        low, high = INPUT_RANGES[input_.dtype]
-        outside = (batch < low) | (batch > high)
-        if outside.any():
-            cure = "" if input_.pixel_threshold is None else "; pixels must be uint8"
-            rule = f"elements of images must be {low}..{high} for {input_.dtype} inputs"
-            raise ArtefactError(f"{rule}, not {batch[outside][0]}{cure}")
-        batch = batch.astype(own)
-    return flat_images(input_, batch), one
 
 
 def pack_images(batch: np.ndarray, input_: Input, words: np.ndarray) -> None:
