@@ -79,7 +79,7 @@ def synthesized(case: Case, out: Path) -> tuple[Network, Plan, Synthesis, int]:
     except OSError:
         same = False
     if not same:
-        build(network, board, plan, folder)
+        build(network, board, plan, folder, replace=True)  # the synthesis there is one of ours
     return network, plan, synthesize(folder), read_manifest(folder).verified_images
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The builds that are installed on this board, a folder each beside this file.
 
-PYNQ looks here for overlays too: `pynq.Overlay("mnist-pynq-z2/bitstream/mnist.bit")`.
+PYNQ looks here for overlays too: `pynq.Overlay("mnist-pynq-z2/bitstream/mnist_0123abcd.bit")`.
 """
 
 from pathlib import Path
