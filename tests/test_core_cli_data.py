@@ -85,9 +85,7 @@ def test_accuracy_is_of_the_data_that_the_network_was_trained_on(own: Dataset, t
     other = pictures(tmp_path / "elsewhere" / "bars", seed=2)
     result = _invoke(*INFER, "--data", other, "--json")
     assert json.loads(result.stdout)["accuracy"] is None
-    assert (
-        result.stderr == "warning: these are not the very data that the network was trained on, so no accuracy is shown\n"
-    )
+    assert result.stderr == "warning: these are not the very data that the network was trained on, so no accuracy is shown\n"
 
 
 def test_classes_are_in_the_order_of_the_training(own: Dataset, tmp_path: Path) -> None:

@@ -76,9 +76,7 @@ def test_classify_the_test_images_of_a_data_set(small: Path, address: str, tmp_p
     np.savez(tmp_path / "own.npz", train_images=images, train_labels=labels, test_images=images[5:], test_labels=labels[5:])
     command = ("classify", small, "--address", address, "--data", tmp_path / "own.npz")
     finished = _run(*command)
-    assert (
-        finished.stderr == "warning: these are not the very data that the network was trained on, so no accuracy is shown\n"
-    )
+    assert finished.stderr == "warning: these are not the very data that the network was trained on, so no accuracy is shown\n"
     assert re.match(r"images +25\nimages_of_class\.0 ", finished.stdout)
     found = json.loads(_printed(*command, "--classes", "a,b,c", "--json"))
     assert found["scores"] == golden.scores(small_network(1), images[5:]).tolist()
