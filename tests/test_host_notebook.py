@@ -19,6 +19,7 @@ from bnn_hw.boards import find_board
 from bnn_hw.deploy import deploy
 from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Input
+from bnn_hw.packaged import packaged_network
 from bnn_hw.planner import find_plan
 from bnn_hw.vectors import load_vectors
 from deployed import small_build, with_overlay
@@ -26,7 +27,10 @@ from simulated_board import built, environment, free_address, needs_pynq, pynq_l
 from strategies import random_network
 
 # Of no use, but with pictures and labels.
-_MNIST = replace(random_network(Input((28, 28, 1), "bit", 128), (16, 10), seed=1), provenance={"dataset": "mnist"})
+_MNIST = replace(
+    random_network(Input((28, 28, 1), "bit", 128), (16, 10), seed=1),
+    provenance={"data": packaged_network("mnist-tiny").provenance["data"]},
+)
 _GET_NOTEBOOKS = "import sys; from pynq._cli.get_notebooks import main; sys.argv[0] = 'pynq-get-notebooks'; main()"
 _FIND_OVERLAY = """
 import sys, pynq.bitstream
