@@ -14,7 +14,15 @@ from bnn_hw.network import Network
 from bnn_hw.network_file import load_network, network_digest
 from bnn_hw.provenance import trained_on
 
-__all__ = ["CHECKPOINT_FORMAT", "find_model", "is_packaged", "packaged_models", "packaged_network", "packaged_test_images"]
+__all__ = [
+    "CHECKPOINT_FORMAT",
+    "find_model",
+    "has_format",
+    "is_packaged",
+    "packaged_models",
+    "packaged_network",
+    "packaged_test_images",
+]
 
 CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"  # the metadata key of checkpoints, as training writes them
 _MODELS: Final = files("bnn_hw.models")
@@ -57,7 +65,7 @@ def find_model(model: str, fold: Callable[[Path], Network]) -> Network:
         if not (path / _NETWORK_FILE).is_file():
             raise ArtefactError(f"{path} must be a folder with a {_NETWORK_FILE}, as that of a build or training, or no folder")
         path /= _NETWORK_FILE
-    return fold(path) if _is_checkpoint(path) else load_network(path)
+    return fold(path) if has_format(path, CHECKPOINT_FORMAT) else load_network(path)
 
 
 def packaged_test_images(network: Network) -> Split | None:
@@ -69,11 +77,12 @@ def packaged_test_images(network: Network) -> Split | None:
         return Split(file["images"], file["labels"])
 
 
-def _is_checkpoint(path: Path) -> bool:
+def has_format(path: Path, name: str) -> bool:
+    """Returns whether a file is a safetensors file with that format's key in its metadata."""
     from safetensors import SafetensorError, safe_open  # late, as in network_file
 
     try:
         with safe_open(path, framework="np") as file:
-            return CHECKPOINT_FORMAT in (file.metadata() or {})
+            return name in (file.metadata() or {})
     except (OSError, SafetensorError):
-        return False  # load_network says what is wrong with it
+        return False  # whoever reads it says what is wrong with it

@@ -3,6 +3,7 @@
 
 import argparse
 import math
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,37 +16,19 @@ import numpy as np
 import pytest
 
 from bnn_host import __main__ as host_main
+from bnn_host.simulated.overlay import simulated_bitstream
 from bnn_hw.boards import find_board
 from bnn_hw.build import build
 from bnn_hw.cli import app, main
+from bnn_hw.manifest import read_manifest
 from bnn_hw.network import Input
 from bnn_hw.network_file import save_network
 from bnn_hw.planner import find_plan
 from strategies import random_network
 
-VALUES = (
-    "",
-    " ",
-    "0",
-    "-1",
-    "0.5",
-    "nan",
-    "inf",
-    "-inf",
-    "1e400",
-    "1e30",
-    "9" * 9,
-    "9" * 40,
-    "x" * 5000,
-    '"',
-    "-",
-    "--",
-    "é☃",
-    "/",
-    "a,,a",
-    "%s{0}",
-)
 NOT_FINITE = ("nan", "inf", "-inf", "1e400")
+NUMBERS = (*NOT_FINITE, "0", "-1", "0.5", "1e30", "9" * 9, "9" * 40)
+VALUES = (*NUMBERS, "", " ", "x" * 5000, "é☃", "é" * 200, '"', "-", "--", "/", "a,,a", "%s{0}")
 MOST_S = 20  # that a command may take
 
 # Arguments with which each command ends soon by itself, but after it has looked at its options.
@@ -55,7 +38,7 @@ ENDS: dict[str, tuple[str, ...]] = {
     "synth": ("nothing",),
     "bitstream": ("nothing",),
     "deploy": ("built",),  # without a bitstream
-    "board-sim": ("nothing",),
+    "board-sim": ("simulated", "--address", "999.9.9.9"),
     "train": ("--recipe", "mnist-tiny", "--data", "tiny.npz", "--batch", "4", "--threads", "1", "--dry-run"),
     "export": ("small.safetensors", "--out", "new.safetensors"),  # no checkpoint
     "infer": ("--model", "small.safetensors", "--images", "images.npy"),
@@ -64,18 +47,20 @@ ENDS: dict[str, tuple[str, ...]] = {
     "doctor": (),
     "bench gpu": ("--quick", "--data", "wrong.npz"),
 }
-OTHER_ENDS = {("build", "out"): ("--model", "nothing")}
-FILES = ["built", "images.npy", "other", "small.safetensors", "tiny.npz", "wrong.npz"]  # there before and after
-HOST_ENDS = ("built",)  # which has no overlay
+OTHER_ENDS = {("build", "out"): ("--model", "nothing"), ("board-sim", "address"): ("nothing",)}
+FILES = ["built", "images.npy", "other", "simulated", "small.safetensors", "tiny.npz", "wrong.npz"]  # there before and after
+HOST_ENDS = {"--address": ("built",), "": ()}  # which has no overlay, so that no address is looked for
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small network, its build, a folder that is none, and data."""
+    """A folder with a small network, its build without and with a simulated bitstream, a folder that is none, and data."""
     folder = tmp_path_factory.mktemp("values")
     network, board = random_network(Input((6, 6, 1), "uint8"), (8, 3), seed=1), find_board("pynq-z2")
     save_network(network, folder / "small.safetensors")
     build(network, board, find_plan(network, board), folder / "built", verify=False)
+    shutil.copytree(folder / "built", folder / "simulated")
+    simulated_bitstream(folder / "simulated", read_manifest(folder / "simulated"))
     (folder / "other").mkdir()
     (folder / "other" / "file").touch()
     rng = np.random.default_rng(1)
@@ -176,15 +161,7 @@ def test_values_of_bnn_hw(
         code = check(main, arguments, monkeypatch, capfd)
         if value in NOT_FINITE and isinstance(parameter.type, click.types.FloatParamType | click.types.IntParamType):
             assert code == 1, f"{arguments} was taken"
-    unexpected = {path.name for path in folder.iterdir()} - {
-        "small.safetensors",
-        "built",
-        "other",
-        "images.npy",
-        "tiny.npz",
-        "wrong.npz",
-    }
-    assert not unexpected
+    assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
 @pytest.mark.parametrize(("name", "option"), host_parameters(), ids=str)
@@ -194,8 +171,8 @@ def test_values_of_bnn_host(
     monkeypatch.chdir(folder)
     monkeypatch.delenv("PYNQ_REMOTE_DEVICES", raising=False)
     for value in VALUES:
-        end = [] if not option else list(HOST_ENDS)
-        assert check(host_main.main, [name, *end, *([option, value] if option else [value])], monkeypatch, capfd) in (1, 2)
+        arguments = [name, *HOST_ENDS.get(option, ("simulated",)), *([option] if option else []), value]
+        assert check(host_main.main, arguments, monkeypatch, capfd) in (1, 2)
 
 
 def test_the_check_can_fail(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 import click
 
+from bnn_hw.network_file import NETWORK_FORMAT
+from bnn_hw.packaged import has_format
+
 __all__ = ["CHECKPOINT", "NEW_FILE", "NEW_FOLDER", "CountOrWord", "FiniteFloat"]
 
 
@@ -65,10 +68,9 @@ class _Checkpoint(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path."""
         path = Path(value)
-        if path.is_dir():
-            self.fail(f"{str(path)!r} is a folder; name a checkpoint, as runs/mnist/best.safetensors.", param, ctx)
-        if not path.is_file():
-            self.fail(f"{str(path)!r} is no file; name a checkpoint, as runs/mnist/best.safetensors.", param, ctx)
+        if not path.is_file() or has_format(path, NETWORK_FORMAT):
+            what = "a folder" if path.is_dir() else "no file" if not path.exists() else "a network file already"
+            self.fail(f"{str(path)!r} is {what}; name a checkpoint, as runs/mnist/best.safetensors.", param, ctx)
         return path
 
 

@@ -78,8 +78,10 @@ class BoardServer:
 def _check_free(address: str) -> None:
     """Raises `BoardError` where the port of an address cannot be had. gRPC would say so with a page of its own."""
     try:
+        if not address:
+            raise OSError("it is empty")
         socket.create_server((address, PORT)).close()
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the second for a name that is too long
         raise BoardError(
             f"{address}:{PORT} must be a free address of this machine ({error}); end the board that has it, or give another "
             "--address, such as 127.0.0.2"
