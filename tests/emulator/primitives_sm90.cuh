@@ -72,9 +72,9 @@ inline void copy_box(void* to, const TensorMap* map, int column, int row, u64* b
 
 template <int REGISTERS> void give_registers() {}
 template <int REGISTERS> void take_registers() {}
-inline void products_fence() {}
+inline void products_fence(int (&)[128]) {}
 inline void products_commit() { emulator::commit(emulator::current->products); }
-template <int PENDING> void products_wait() {
+template <int PENDING> void products_wait(int (&)[128]) {
   emulator::give_way();
   emulator::finish(emulator::current->products, PENDING);
 }

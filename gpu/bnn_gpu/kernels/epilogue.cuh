@@ -60,10 +60,9 @@ __device__ __forceinline__ void store_pair(void* row, int column, int columns, i
 }
 
 // The tile of a place in the order in which tiles are computed: 8 rows of tiles together, so that both operands stay in L2.
-__device__ __forceinline__ void tile_place(long long index, int row_tiles, int column_tiles, int& row_tile, int& column_tile) {
-  const long long group = index / (8LL * column_tiles);
-  const int first = int(group * 8), height = min(8, row_tiles - first);
-  const int within = int(index - group * 8 * column_tiles);
-  row_tile = first + within % height;
-  column_tile = within / height;
+__device__ __forceinline__ void tile_place(unsigned index, unsigned row_tiles, unsigned column_tiles, int& row_tile, int& column_tile) {
+  const unsigned group = index / (8 * column_tiles), first = group * 8, within = index - first * column_tiles;
+  const unsigned height = min(8u, row_tiles - first);
+  column_tile = height == 8 ? within / 8 : within / height;
+  row_tile = first + within - column_tile * height;
 }

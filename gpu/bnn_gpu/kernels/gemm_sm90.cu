@@ -31,17 +31,17 @@ struct Stage {  // the stage in use and the parity of its phase, in the order in
   __device__ __forceinline__ void next() {
     if (++index == STAGES) index = 0, parity ^= 1;
   }
+  __device__ __forceinline__ int before() const { return index == 0 ? STAGES - 1 : index - 1; }
 };
 
 struct Tiles {  // those of this block: with two blocks in a cluster, pairs of tiles one above the other
-  int row_tiles, column_tiles, stages;
-  long long count;
+  int row_tiles, column_tiles, stages, count;  // an int, since a tile's outputs are 4 KB at the least
   __device__ __forceinline__ explicit Tiles(const Arguments& p)
       : row_tiles((p.rows + CLUSTER * ROWS - 1) / (CLUSTER * ROWS)),
         column_tiles((p.columns + COLUMNS - 1) / COLUMNS),
         stages((p.k_bytes + STAGE_BYTES - 1) / STAGE_BYTES),
-        count((long long)row_tiles * column_tiles) {}
-  __device__ __forceinline__ void place(long long index, int& row, int& column) const {
+        count(row_tiles * column_tiles) {}
+  __device__ __forceinline__ void place(int index, int& row, int& column) const {
     int row_tile, column_tile;
     tile_place(index, row_tiles, column_tiles, row_tile, column_tile);
     row = (row_tile * CLUSTER + (CLUSTER > 1 ? int(cluster_rank()) : 0)) * ROWS;
@@ -51,7 +51,7 @@ struct Tiles {  // those of this block: with two blocks in a cluster, pairs of t
 
 __device__ __forceinline__ void produce(const Arguments& p, Shared& shared, const Tiles& tiles) {
   Stage stage;
-  for (long long index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
+  for (int index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
     int row, column;
     tiles.place(index, row, column);
     for (int k = 0; k < tiles.stages; ++k, stage.next()) {
@@ -137,24 +137,24 @@ __device__ __forceinline__ void release(Shared& shared, int stage, int lane) {
 __device__ __forceinline__ void consume(const Arguments& p, Shared& shared, const Tiles& tiles, int group) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
   Stage stage;
-  for (long long index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
+  for (int index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
     int row, column, sums[128], ones = 0;
-    tiles.place(index, row, column);
     for (int k = 0; k < tiles.stages; ++k) {
       barrier_wait(&shared.full[stage.index], stage.parity);
       const unsigned char* rows = shared.a[stage.index] + group * 64 * STAGE_BYTES;
       const u64 a = descriptor(rows), b = descriptor(shared.b[stage.index]);
-      products_fence();
+      products_fence(sums);
 #pragma unroll
       for (int step = 0; step < 4; ++step) multiply_64x256<PRODUCT>(sums, a + 2 * step, b + 2 * step, k > 0 || step > 0);
       products_commit();
       if constexpr (PRODUCT == AND) ones += count_ones(rows + warp * 16 * STAGE_BYTES, lane);
-      products_wait<1>();
-      if (k > 0) release(shared, (stage.index + STAGES - 1) % STAGES, lane);
+      products_wait<1>(sums);
+      if (k > 0) release(shared, stage.before(), lane);
       stage.next();
     }
-    products_wait<0>();
-    release(shared, (stage.index + STAGES - 1) % STAGES, lane);
+    tiles.place(index, row, column);  // while the last products are under way
+    products_wait<0>(sums);
+    release(shared, stage.before(), lane);
     store(p, sums, ones, row + group * 64 + warp * 16, column);
   }
 }

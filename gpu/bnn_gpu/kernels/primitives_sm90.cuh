@@ -13,9 +13,9 @@ __device__ __forceinline__ unsigned cluster_rank() {
   return rank;
 }
 
-// Waits for all threads of the cluster.
+// Waits for all threads of the cluster; of what they wrote, only barriers behind fence_barrier_init are sure to be seen.
 __device__ __forceinline__ void cluster_sync() {
-  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
 __device__ __forceinline__ void barrier_init(u64* barrier, int arrivals) {
@@ -32,17 +32,18 @@ __device__ __forceinline__ void barrier_expect(u64* barrier, unsigned bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
 }
 
-// Arrives once at the barrier of that place in the block of that rank.
+// Arrives once at the barrier of that place in the block of that rank. Says that a stage has been read, and hands no data over: a
+// release to the cluster would be a fence of the whole GPU's memory (docs/gpu.md, "Barriers").
 __device__ __forceinline__ void barrier_arrive(u64* barrier, unsigned rank) {
   asm volatile(
-      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}"
+      "{\n.reg .b32 remote;\nmapa.shared::cluster.u32 remote, %0, %1;\nmbarrier.arrive.shared::cluster.b64 _, [remote];\n}"
       ::"r"(shared_address(barrier)), "r"(rank) : "memory");
 }
 
-// Waits until the phase of that parity is complete.
+// Waits until the phase of that parity is complete; what the copy engine counted on it can then be read.
 __device__ __forceinline__ void barrier_wait(u64* barrier, unsigned parity) {
   asm volatile(
-      "{\n.reg .pred done;\nWAIT:\nmbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n@done bra DONE;\nbra WAIT;\nDONE:\n}"
+      "{\n.reg .pred done;\nWAIT:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@done bra DONE;\nbra WAIT;\nDONE:\n}"
       ::"r"(shared_address(barrier)), "r"(parity) : "memory");
 }
 
@@ -73,13 +74,25 @@ __device__ __forceinline__ void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(REGISTERS));
 }
 
-__device__ __forceinline__ void products_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// Keeps the compiler from moving an access to the sums over this place: it does not know that products write them later on.
+__device__ __forceinline__ void hold(int (&sums)[128]) {
+#pragma unroll
+  for (int i = 0; i < 128; ++i) asm volatile("" : "+r"(sums[i])::"memory");
+}
+
+// Orders what was done to the sums before the products that follow.
+__device__ __forceinline__ void products_fence(int (&sums)[128]) {
+  hold(sums);
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+
 __device__ __forceinline__ void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 
-// Waits until at most PENDING groups of products are under way.
+// Waits until at most PENDING groups of products are under way; with none, the sums can be read.
 template <int PENDING>
-__device__ __forceinline__ void products_wait() {
+__device__ __forceinline__ void products_wait(int (&sums)[128]) {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+  hold(sums);
 }
 
 // A descriptor of rows of 128 bytes with the 128-byte swizzle: address, leading offset 1 (unused), 1024 bytes from 8 rows to the
