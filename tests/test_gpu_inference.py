@@ -112,6 +112,18 @@ def test_an_inference_takes_what_it_was_prepared_for() -> None:
         Inference(network, 0, "uint8", device)
 
 
+def test_launches_are_prepared_once_for_each_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, device, prepared = random_network(Input((12,), "int8"), (3,), 0), EmulatedDevice(), list[int]()
+    launches = Inference.launches
+    monkeypatch.setattr(Inference, "launches", lambda self, images: prepared.append(images.address) or launches(self, images))
+    monkeypatch.setattr(EmulatedDevice, "replay", lambda self, graph, stream=0: None)
+    inference = Inference(network, 2, "int8", device)
+    first, second = (device.upload(np.zeros((2, 12), np.int8)) for _ in range(2))
+    for images in (first, second, first, second, first):
+        inference(images)
+    assert prepared == [first.address, second.address]
+
+
 def test_a_layer_without_a_kernel_is_named() -> None:
     @dataclass(frozen=True, eq=False)
     class Strange(Dense):

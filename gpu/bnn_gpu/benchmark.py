@@ -51,6 +51,7 @@ def run_benchmark(
         "device": device.name,
         "multiprocessors": device.multiprocessors,
         "clock_mhz": device.clock_mhz,
+        "l2_bytes": device.l2_bytes,
         "target": device.target,
         "bnn_hw": __version__,
         "seed": _SEED,
@@ -70,7 +71,7 @@ def run_benchmark(
     folder.mkdir(parents=True, exist_ok=True)
     for part in parts:
         part()
-        facts["clocks_loaded"] = clocks()
+        facts["clocks_loaded"], facts["clock_mhz_loaded"] = clocks(), bench.clock_mhz
         (folder / "results.json").write_text(json.dumps(bench.json(facts), indent=2) + "\n")
     (folder / "results.md").write_text(markdown(bench.rows, facts))
     _plot(bench.rows, folder / "results.png", device.name)
@@ -82,6 +83,7 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
     peak = next((row.tops for row in rows if row.section == "peak" and row.tops), None)
     lines = [
         f"{facts['device']}, {facts['date']}; under load, SM and memory clock, power, °C, driver: {facts['clocks_loaded']}",
+        _caches_and_clock(facts),
         "",
     ]
     lines += [
@@ -114,6 +116,16 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
             cells += [f"{other.timing.median_us / timing.median_us:,.1f}" if other and other.timing else "" for other in references]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _caches_and_clock(facts: dict[str, Any]) -> str:
+    megabytes = 3 * 8192**2 / 8 / 1e6
+    warm = (
+        f"L2 is warm but where a row says cold: 8192^3 in bits is {megabytes:.0f} MB with its result, "
+        f"of {facts['l2_bytes'] / 1e6:.0f} MB of L2"
+    )
+    clock = facts["clock_mhz_loaded"]
+    return warm if clock is None else f"{warm}; SM clock by the cycles that wgmma takes: {clock:,.0f} MHz"
 
 
 def _plain(row: Row) -> bool:

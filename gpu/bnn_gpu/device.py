@@ -35,6 +35,7 @@ class Device:
     capability: tuple[int, int]
     multiprocessors: int
     clock_mhz: float
+    l2_bytes: int
     target: str
     context: Any
     overlap: bool = True
@@ -70,6 +71,10 @@ class Device:
     def copy(self, to: DeviceArray, source: DeviceArray, stream: int = 0) -> None:
         """Copies an array to another of its size."""
         _ask(self._driver().cuMemcpyDtoDAsync(to.address, source.address, source.nbytes, stream))
+
+    def fill(self, array: DeviceArray, byte: int, stream: int = 0) -> None:
+        """Sets each byte of an array."""
+        _ask(self._driver().cuMemsetD8Async(array.address, byte, array.nbytes, stream))
 
     def synchronize(self, stream: int = 0) -> None:
         """Waits for all work on a stream. Raises `ToolError` where a kernel has failed."""
@@ -141,14 +146,24 @@ class Device:
 
     def elapsed_ms(self, work: Callable[[], None], stream: int = 0) -> float:
         """Returns how long the work that `work` puts on a stream takes, between two events."""
+        return self.each_ms(work, lambda: None, 1, stream)[0]
+
+    def each_ms(self, work: Callable[[], None], before: Callable[[], None], count: int, stream: int = 0) -> list[float]:
+        """Returns how long each of some executions of `work` takes, between events of its own; `before` comes ahead, untimed.
+
+        All are enqueued before the first is waited for: where `before` takes the GPU longer than the host takes to enqueue `work`,
+        the host does not count.
+        """
         driver = self._driver()
-        start, end = (_ask(driver.cuEventCreate(0)) for _ in range(2))
-        _ask(driver.cuEventRecord(start, stream))
-        work()
-        _ask(driver.cuEventRecord(end, stream))
-        _ask(driver.cuEventSynchronize(end))
-        elapsed = float(_ask(driver.cuEventElapsedTime(start, end)))
-        for event in (start, end):
+        events = [(_ask(driver.cuEventCreate(0)), _ask(driver.cuEventCreate(0))) for _ in range(count)]
+        for start, end in events:
+            before()
+            _ask(driver.cuEventRecord(start, stream))
+            work()
+            _ask(driver.cuEventRecord(end, stream))
+        _ask(driver.cuEventSynchronize(events[-1][1]))
+        elapsed = [float(_ask(driver.cuEventElapsedTime(start, end))) for start, end in events]
+        for event in (event for pair in events for event in pair):
             _ask(driver.cuEventDestroy(event))
         return elapsed
 
@@ -209,18 +224,20 @@ def open_device(index: int = 0, *, overlap: bool = True) -> Device:
         raise ToolError(f"no GPU {index}: this machine has {count}")
     handle = _ask(driver.cuDeviceGet(index))
     ask = driver.CUdevice_attribute
-    major, minor, processors, clock_khz = (
+    major, minor, processors, clock_khz, l2_bytes = (
         _ask(driver.cuDeviceGetAttribute(attribute, handle))
         for attribute in (
             ask.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
             ask.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
             ask.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
             ask.CU_DEVICE_ATTRIBUTE_CLOCK_RATE,
+            ask.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE,
         )
     )
     name = _ask(driver.cuDeviceGetName(256, handle)).rstrip(b"\0").decode()
     context = _ask(driver.cuDevicePrimaryCtxRetain(handle))
-    return Device(index, name, (major, minor), processors, clock_khz / 1000, target_of((major, minor)), context, overlap)
+    capability, target = (major, minor), target_of((major, minor))
+    return Device(index, name, capability, processors, clock_khz / 1000, l2_bytes, target, context, overlap)
 
 
 def device_of(array: DeviceArray, name: str) -> int:

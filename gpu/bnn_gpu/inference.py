@@ -109,16 +109,16 @@ class Inference:
         handle = stream_handle(stream, images)
         taken = take_array(images, "images", handle)
         _check_images(self.network, taken, self.images, self.dtype)
-        launches = self.launches(taken)
         if self.graphs:
             key = taken.address, taken.stride
-            if key not in self._graphs:
+            graph = self._graphs.get(key)
+            if graph is None:
                 if len(self._graphs) >= 16:  # of callers that bring other memory each time
                     self._graphs.clear()
-                self._graphs[key] = self.device.graph(launches)
-            self.device.replay(self._graphs[key], handle)
+                graph = self._graphs[key] = self.device.graph(self.launches(taken))
+            self.device.replay(graph, handle)
         else:
-            for launch in launches:
+            for launch in self.launches(taken):
                 self.device.launch(launch, handle)
         return self.scores
 

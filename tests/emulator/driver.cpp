@@ -43,6 +43,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     case 76: return *value = 0, 0;        // and minor
     case 16: return *value = 4, 0;        // multiprocessors
     case 13: return *value = 1830000, 0;  // kHz
+    case 38: return *value = 1 << 20, 0;  // bytes of L2
   }
   return 1;
 }
