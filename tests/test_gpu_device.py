@@ -86,6 +86,23 @@ def test_cubins_are_kept_by_content(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert len(compiled) == 4
 
 
+def test_without_a_compiler_cubins_of_another_version_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiler, "compile_kernel", lambda kernel, target: compiler.CompiledKernel(b"elsewhere"))
+    monkeypatch.setattr(compiler, "_compiler_version", lambda: "nvrtc12.9")
+    compiler.cubin(Kernel("pool"), "sm_75", tmp_path)
+
+    def missing() -> None:
+        raise ToolError("no NVRTC")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(compiler, "_nvrtc", missing)
+    monkeypatch.setattr(compiler, "_compiler_version", lambda: "none")
+    assert compiler.cubin(Kernel("pool"), "sm_75", tmp_path) == b"elsewhere"
+    for kernel, target in ((Kernel("pool"), "sm_80"), (Kernel("argmax"), "sm_75")):
+        with pytest.raises(ToolError, match=r"^no NVRTC$"):
+            compiler.cubin(kernel, target, tmp_path)
+
+
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(compiler, "compile_kernel", lambda kernel, target: compiler.CompiledKernel(b"code"))
     (tmp_path / "file").write_text("")

@@ -9,6 +9,7 @@ from bnn_gpu.compiler import KERNELS, compile_kernel
 from bnn_gpu.launches import Kernel
 from bnn_gpu.products import Output, Product
 from bnn_gpu.sass import Figures, figures, sm90_kernel
+from bnn_hw.errors import ToolError
 from gpu_device import disassembled, needs_compiler
 
 pytestmark = needs_compiler
@@ -84,6 +85,11 @@ def test_compiles(compiled: Kernel, target: str, instruction: str) -> None:
     listing = disassembled(code)
     assert re.search(rf"\b{instruction}\b", listing)
     assert not re.search(r"\b(LDL|STL)\b", listing)
+
+
+def test_what_the_compiler_refuses_is_said() -> None:
+    with pytest.raises(ToolError, match=r"^NVRTC does not compile pack_rows for sm_75: NVRTC_ERROR_COMPILATION .*nothing"):
+        compile_kernel(kernel("pack_rows", TYPE="nothing"), "sm_75")
 
 
 MOST = {  # of python -m bnn_gpu.sass: these may only fall
