@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of bnn_gpu need of this machine, with the reason where it is missing."""
 
+import importlib.util
 import sys
 from functools import cache
 
@@ -11,7 +12,7 @@ from bnn_gpu.sass import disassemble, find_disassembler
 from bnn_hw.errors import ToolError
 from bnn_hw.tools import cxx_compiler
 
-__all__ = ["disassembled", "needs_compiler", "needs_emulator", "needs_gpu", "no_gpu"]
+__all__ = ["disassembled", "needs_compiler", "needs_driver", "needs_emulator", "needs_gpu", "no_gpu"]
 
 
 @cache
@@ -31,6 +32,11 @@ def _no_emulator() -> str:
     except ToolError as error:
         return str(error)
     return "" if sys.platform == "linux" else "the emulator's threads need Linux"
+
+
+def _no_driver() -> str:
+    missing = "" if importlib.util.find_spec("cuda") else "cuda-bindings is not installed"
+    return _no_emulator() or missing
 
 
 def _no_compiler() -> str:
@@ -54,4 +60,5 @@ def disassembled(code: bytes) -> str:
 
 needs_gpu = pytest.mark.skipif(bool(no_gpu()), reason=no_gpu())
 needs_emulator = pytest.mark.skipif(bool(_no_emulator()), reason=_no_emulator())
+needs_driver = pytest.mark.skipif(bool(_no_driver()), reason=_no_driver())
 needs_compiler = pytest.mark.skipif(bool(_no_compiler()), reason=_no_compiler())

@@ -88,7 +88,7 @@ def _ours(bench: Bench, problem: _Problem) -> None:
     size, device = problem.size, bench.device
     available = methods(device.target)
     for method in available if size == _WHOLE else available[:1]:
-        for cluster in (1, 2) if method == "wgmma" else (None,):
+        for cluster in (1, 2)[: 1 + device.clusters] if method == "wgmma" else (None,):
             product = prepare_product(
                 problem.a, problem.b, device, output="bits", thresholds=as_array(problem.thresholds), method=method, cluster=cluster
             )

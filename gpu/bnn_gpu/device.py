@@ -25,7 +25,8 @@ _L2_256B: Final = 3  # CU_TENSOR_MAP_L2_PROMOTION_L2_256B
 
 @dataclass(eq=False)
 class Device:
-    """An open GPU. `target` is what kernels are compiled for; `overlap`: whether kernels may start before the one before is done.
+    """An open GPU. `target` is what kernels are compiled for; `overlap`: whether kernels may start before the one before is done;
+    `clusters`: whether blocks may share what they load.
 
     `stream` arguments are handles of CUDA streams, 0 the default one. Each method makes the device's context the current one.
     """
@@ -39,6 +40,7 @@ class Device:
     target: str
     context: Any
     overlap: bool = True
+    clusters: bool = True
     functions: dict[Kernel, Any] = field(default_factory=dict)
 
     def allocate(self, shape: tuple[int, ...], dtype: str, stream: int = 0, *, zero: bool = False) -> DeviceArray:
@@ -210,8 +212,11 @@ class _Graph:
             return
 
 
-def open_device(index: int = 0, *, overlap: bool = True) -> Device:
-    """Opens a GPU. Raises `ToolError` when there is no driver, no such GPU, or none that the kernels can be compiled for."""
+def open_device(index: int = 0, *, overlap: bool = True, clusters: bool = True, wgmma: bool = True) -> Device:
+    """Opens a GPU; on Hopper, `overlap`, `clusters` and `wgmma` say what is used of it.
+
+    Raises `ToolError` when there is no driver, no such GPU, or none that the kernels can be compiled for.
+    """
     driver = _driver()
     try:
         (error,) = driver.cuInit(0)
@@ -236,8 +241,12 @@ def open_device(index: int = 0, *, overlap: bool = True) -> Device:
     )
     name = _ask(driver.cuDeviceGetName(256, handle)).rstrip(b"\0").decode()
     context = _ask(driver.cuDevicePrimaryCtxRetain(handle))
-    capability, target = (major, minor), target_of((major, minor))
-    return Device(index, name, capability, processors, clock_khz / 1000, l2_bytes, target, context, overlap)
+    target = target_of((major, minor))
+    if not wgmma:
+        target = target.removesuffix("a")  # Hopper without what only sm_90a has
+    return Device(
+        index, name, (major, minor), processors, clock_khz / 1000, l2_bytes, target, context, overlap=overlap, clusters=clusters
+    )
 
 
 def device_of(array: DeviceArray, name: str) -> int:

@@ -64,6 +64,9 @@ class MapMaker(Protocol):
     @property
     def multiprocessors(self) -> int: ...
 
+    @property
+    def clusters(self) -> bool: ...
+
     def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
         """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128x128 with the 128-byte swizzle."""
         ...
@@ -121,10 +124,10 @@ def multiply_launch(
 ) -> Launch:
     """Returns the launch of a product by a method that the target has; few dense rows go to `matvec`, without tensor cores.
 
-    `cluster`: how many blocks share b under wgmma, 1 or 2; without it, 2 where there are two tiles of rows.
+    `cluster`: how many blocks share b under wgmma, 1 or 2; without it, 2 where the device has clusters and rows fill two tiles.
     """
     if method == "wgmma" and task.geometry is None:
-        return _sm90(maps, product, output, task, cluster or (2 if task.rows > _TILE else 1))
+        return _sm90(maps, product, output, task, cluster or (2 if maps.clusters and task.rows > _TILE else 1))
     stages = 2 if target == "sm_75" else 3  # of 32 KB: 64 KB are all that an sm_75 block has, 99 KB an sm_86 block
     geometry = task.geometry or Geometry(pixel_words=task.k_words)
     vector = next(words for words in (4, 2, 1) if geometry.pixel_words % words == 0)
