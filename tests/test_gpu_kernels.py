@@ -22,7 +22,7 @@ def kernel(name: str, **defines: object) -> Kernel:
 
 
 def gemm(product: Product, output: Output = BITS, vector: int = 4, stages: int = 3) -> Kernel:
-    return kernel("gemm", PRODUCT=product, OUTPUT=output, VECTOR=vector, STAGES=stages)
+    return kernel("gemm", PRODUCT=product, OUTPUT=output, PAIRS=True, VECTOR=vector, STAGES=stages)
 
 
 SHARED_BYTES = {"sm_75": 64, "sm_80": 163, "sm_86": 99, "sm_89": 99, "sm_90a": 227, "sm_100": 227, "sm_120": 99}  # KB of a block

@@ -33,7 +33,7 @@ _TILE: Final = 128  # rows and columns of a tile in gemm.cu, rows in gemm_sm90.c
 _TILE_COLUMNS_SM90: Final = 256
 _STAGE_BYTES: Final = 2 * _TILE * 128
 _SHARED_SM90: Final = 4 * 3 * 128 * 128 + 64
-_POINTERS: Final = {"a", "b", "out", "x", "mask", "constants", "place_classes", "thresholds", "scores", "cycles", "sink"}
+_POINTERS: Final = {"a", "b", "out", "x", "mask", "constants", "place_classes", "thresholds", "scores", "cycles", "sink", "winners"}
 _LONGS: Final = {"a_stride", "b_stride", "out_stride", "x_stride"}
 
 
@@ -93,7 +93,7 @@ class Multiplication:
     """``out = f(a b^T)``: addresses, strides and row lengths in 32-bit words, and how many rows and columns.
 
     `constants` and `place_classes` are addresses of what `Constants` holds; `out_words` are the words of a row (for a
-    convolution of a place) of packed bits.
+    convolution of a place) of packed bits. `winners`, for `matvec` alone: where the column of the greatest goes, or 0.
     """
 
     a: int
@@ -109,6 +109,7 @@ class Multiplication:
     out_stride: int = 0
     out_words: int = 0
     place_classes: int = 0
+    winners: int = 0
     geometry: Geometry | None = None
 
 
@@ -137,7 +138,7 @@ def multiply_launch(
         "a b out constants place_classes a_stride b_stride out_stride rows columns k_words padded_columns out_words places "
         "place_columns image_rows image_columns pixel_words kernel_columns stride_rows stride_columns above left"
     )
-    kernel = Kernel("gemm", _defines(PRODUCT=product, OUTPUT=output, VECTOR=vector, STAGES=stages))
+    kernel = Kernel("gemm", _defines(PRODUCT=product, OUTPUT=output, PAIRS=_pairs(output, task), VECTOR=vector, STAGES=stages))
     tiles = -(-task.rows // _TILE) * -(-task.columns // _TILE)
     return Launch(kernel, (tiles, 1, 1), (256, 1, 1), _arguments(names, fields), stages * _STAGE_BYTES, overlaps=True)
 
@@ -146,16 +147,21 @@ def _sm90(maps: MapMaker, product: Product, output: Output, task: Multiplication
     fields = {**vars(task), "k_bytes": 4 * task.k_words}
     fields["a"] = maps.tensor_map(task.a, task.rows, 4 * task.k_words, 4 * task.a_stride)
     fields["b"] = maps.tensor_map(task.b, task.columns, 4 * task.k_words, 4 * task.b_stride)
-    kernel = Kernel("gemm_sm90", _defines(PRODUCT=product, OUTPUT=output, CLUSTER=cluster))
+    kernel = Kernel("gemm_sm90", _defines(PRODUCT=product, OUTPUT=output, PAIRS=_pairs(output, task), CLUSTER=cluster))
     tiles = -(-task.rows // (cluster * _TILE)) * -(-task.columns // _TILE_COLUMNS_SM90)
     names = "a b out constants out_stride rows columns k_bytes padded_columns out_words"
     blocks = cluster * min(tiles, max(1, maps.multiprocessors // cluster))
     return Launch(kernel, (blocks, 1, 1), (384, 1, 1), _arguments(names, fields), _SHARED_SM90, cluster, overlaps=True)
 
 
+def _pairs(output: Output, task: Multiplication) -> bool:
+    """Returns whether outputs are written two at a time; bits never are, and have one kernel."""
+    return output == Output.BITS or task.columns % 2 == 0
+
+
 def matvec_launch(product: Product, output: Output, task: Multiplication) -> Launch:
     """Returns the launch of a dense product of few rows, bits (POPC) or bytes; each row reads all weights."""
-    names = "a b out constants a_stride b_stride out_stride rows columns k_words padded_columns out_words"
+    names = "a b out constants winners a_stride b_stride out_stride rows columns k_words padded_columns out_words"
     words = task.out_words if output == Output.BITS else -(-task.columns // 32)
     kernel = Kernel("matvec", _defines(PRODUCT=product, OUTPUT=output))
     return Launch(kernel, (words, task.rows, 1), (256, 1, 1), _arguments(names, vars(task)), overlaps=True)

@@ -56,7 +56,8 @@ class Figures:
 
     `fences`: memory fences and invalidations of the first-level cache in loops; `calls`: of a function, as a 64-bit division is.
     `stage`: the loop with the products. Where tensor cores idle: `epilogue`, from the wait for a tile's last products on, and
-    `between`, from the next tile's start to its loop. What lies between that loop and that wait costs nothing.
+    `between`, from the next tile's start to its loop. What lies between that loop and that wait costs nothing. `branches`: those
+    of the epilogue.
     """
 
     fences: int
@@ -64,11 +65,12 @@ class Figures:
     stage: int
     between: int
     epilogue: int
+    branches: int
 
 
-def sm90_kernel(product: Product, output: Output, cluster: int) -> Kernel:
+def sm90_kernel(product: Product, output: Output, cluster: int, pairs: bool = True) -> Kernel:
     """Returns the product on Hopper."""
-    values = {"PRODUCT": product, "OUTPUT": output, "CLUSTER": cluster}
+    values = {"PRODUCT": product, "OUTPUT": output, "PAIRS": pairs, "CLUSTER": cluster}
     return Kernel("gemm_sm90", tuple((f"BNN_{name}", str(int(value))) for name, value in values.items()))
 
 
@@ -102,13 +104,15 @@ def figures(listing: str) -> Figures:
     before = _before(code, tile, stage.body) - stage.body
     last = next(index for index in tile.body - stage.body if _LAST_WAIT.match(str(code[index])))
     hidden = _before(code, tile, {last}) - before - stage.body
+    epilogue = tile.body - stage.body - before - hidden
     inside = set[int]().union(*(loop.body for loop in loops))
     return Figures(
         fences=sum(bool(_FENCE.match(code[index].name)) for index in inside),
         calls=sum(code[index].name.startswith("CALL") for index in inside),
         stage=len(stage.body),
         between=len(before),
-        epilogue=len(tile.body - stage.body - before - hidden),
+        epilogue=len(epilogue),
+        branches=sum(code[index].name.startswith("BRA") for index in epilogue),
     )
 
 
@@ -179,8 +183,8 @@ def _before(code: list[Instruction], tile: _Loop, places: set[int] | frozenset[i
 
 def main() -> None:
     """Prints the figures of the products on Hopper as a table."""
-    print("| product | output | cluster | fences in loops | calls in loops | stage | between tiles | epilogue |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| product | output | cluster | fences in loops | calls in loops | stage | between tiles | epilogue | branches in it |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for product, output in ((Product.AND, Output.BITS), (Product.U8, Output.BITS), (Product.AND, Output.INT32)):
         for cluster in (1, 2):
             found = figures(disassemble(compile_kernel(sm90_kernel(product, output, cluster), "sm_90a")))

@@ -37,25 +37,28 @@ __device__ __forceinline__ int quad_sum(int value) {
   return value + __shfl_xor_sync(0xffffffffu, value, 2);
 }
 
-// Writes columns `column` (even) and `column + 1` of a row, as far as they are there.
-template <Output OUTPUT>
+// The index of the greatest value of a warp's lanes, the lowest one among equals.
+__device__ __forceinline__ int greatest(int value, int index) {
+  for (int distance = 16; distance; distance /= 2) {
+    const int other = __shfl_xor_sync(0xffffffffu, value, distance), other_index = __shfl_xor_sync(0xffffffffu, index, distance);
+    if (other > value || (other == value && other_index < index)) value = other, index = other_index;
+  }
+  return index;
+}
+
+// Writes columns `column` (even) and `column + 1` of a row, as far as they are there; PAIRS: the number of columns is even.
+template <Output OUTPUT, bool PAIRS>
 __device__ __forceinline__ void store_pair(void* row, int column, int columns, int first, int second) {
   if constexpr (OUTPUT == INT32) {
     int* out = static_cast<int*>(row) + column;
-    if (columns % 2 == 0) {
-      if (column < columns) *reinterpret_cast<int2*>(out) = int2{first, second};
-    } else {
-      if (column < columns) out[0] = first;
-      if (column + 1 < columns) out[1] = second;
-    }
+    if (PAIRS && column < columns) *reinterpret_cast<int2*>(out) = int2{first, second};
+    if (!PAIRS && column < columns) out[0] = first;
+    if (!PAIRS && column + 1 < columns) out[1] = second;
   } else {
     float* out = static_cast<float*>(row) + column;
-    if (columns % 2 == 0) {
-      if (column < columns) *reinterpret_cast<float2*>(out) = float2{float(first), float(second)};
-    } else {
-      if (column < columns) out[0] = float(first);
-      if (column + 1 < columns) out[1] = float(second);
-    }
+    if (PAIRS && column < columns) *reinterpret_cast<float2*>(out) = float2{float(first), float(second)};
+    if (!PAIRS && column < columns) out[0] = float(first);
+    if (!PAIRS && column + 1 < columns) out[1] = float(second);
   }
 }
 

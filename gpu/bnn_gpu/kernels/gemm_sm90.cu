@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // out[m, n] = f(sum over k of a[m, k] * b[n, k]) for bits or bytes on Hopper's tensor cores (wgmma, sm_90a), loaded by TMA.
 //
-// Compiled with BNN_PRODUCT, BNN_OUTPUT and BNN_CLUSTER (1 or 2 blocks that share b). A persistent block computes tiles of 128x256:
+// Compiled with BNN_PRODUCT, BNN_OUTPUT, BNN_PAIRS (1 for an even number of columns) and BNN_CLUSTER (1 or 2 blocks that share b). A persistent block computes tiles of 128x256:
 // one thread loads, two warpgroups multiply 64x256 each. Four stages of 128 bytes of K. With products under way, each warp counts
 // the ones of its own rows in shared memory, which AND needs, so that they are neither stored nor loaded anywhere.
 #include "epilogue.cuh"
@@ -17,6 +17,7 @@ struct Arguments {
 
 constexpr Product PRODUCT = Product(BNN_PRODUCT);
 constexpr Output OUTPUT = Output(BNN_OUTPUT);
+constexpr bool PAIRS = BNN_PAIRS;
 constexpr int CLUSTER = BNN_CLUSTER, STAGES = 4, THREADS = 384;
 constexpr int ROWS = 128, COLUMNS = 256, STAGE_BYTES = 128, BOX_BYTES = 128 * STAGE_BYTES;
 
@@ -112,18 +113,21 @@ __device__ __forceinline__ void store(const Arguments& p, const int (&sums)[128]
       }
     }
   } else {
+    int* out[2];
+    int columns[2];  // of each row, none where it is outside
+    for (int h = 0; h < 2; ++h) {
+      const int m = row + g + 8 * h;
+      out[h] = static_cast<int*>(p.out) + (long long)m * p.columns, columns[h] = m < p.rows ? p.columns : 0;
+    }
 #pragma unroll
     for (int j = 0; j < 32; ++j) {
       const int2 multiplier = *reinterpret_cast<const int2*>(constants + 8 * j);
       const int2 offset = *reinterpret_cast<const int2*>(constants + p.padded_columns + 8 * j);
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int m = row + g + 8 * h;
-        if (m < p.rows)
-          store_pair<OUTPUT>(static_cast<int*>(p.out) + (long long)m * p.columns, column + 8 * j + 2 * q, p.columns,
-                             affine(product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]), multiplier.x, offset.x),
-                             affine(product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]), multiplier.y, offset.y));
-      }
+      for (int h = 0; h < 2; ++h)
+        store_pair<OUTPUT, PAIRS>(out[h], column + 8 * j + 2 * q, columns[h],
+                                  affine(product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]), multiplier.x, offset.x),
+                                  affine(product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]), multiplier.y, offset.y));
     }
   }
 }
@@ -176,6 +180,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   }
   if constexpr (CLUSTER > 1) cluster_sync();
   else __syncthreads();
+  launch_dependents();  // which wait for this kernel's end, and only start where a block has left
   wait_for_dependencies();
 
   const Tiles tiles(p);
@@ -188,6 +193,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     consume(p, shared, tiles, group - 1);
   }
   __syncwarp();
-  launch_dependents();
   if constexpr (CLUSTER > 1) cluster_sync();  // no block leaves while the other still signals to it
 }
