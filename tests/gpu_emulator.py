@@ -50,10 +50,10 @@ class EmulatedDevice:
     def copy(self, to: DeviceArray, source: DeviceArray, stream: int = 0) -> None:
         ctypes.memmove(to.address, source.address, source.nbytes)
 
-    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
+    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int, box_rows: int) -> bytes:
         assert address % 16 == 0
         assert stride_bytes % 16 == 0
-        return np.array([address, row_bytes, rows, stride_bytes] + [0] * 12, np.uint64).tobytes()
+        return np.array([address, row_bytes, rows, stride_bytes, box_rows] + [0] * 11, np.uint64).tobytes()
 
     def launch(self, launch: Launch, stream: int = 0) -> None:
         assert launch.shared_bytes <= 227 * 1024

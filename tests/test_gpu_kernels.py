@@ -47,6 +47,9 @@ CASES = [  # kernel, target, instruction
     (sm90_kernel(Product.AND, INT32, 2), "sm_90a", r"BGMMA\.64x256x256\.AND\.POPC"),
     (sm90_kernel(Product.U8, BITS, 2), "sm_90a", r"IGMMA\.64x256x32\.U8\.S8"),
     (sm90_kernel(Product.S8, BITS, 1), "sm_90a", r"IGMMA\.64x256x32\.S8\.S8"),
+    (sm90_kernel(Product.AND, BITS, 2, columns=64, tail=3), "sm_90a", r"BGMMA\.64x64x256\.AND\.POPC"),
+    (sm90_kernel(Product.AND, INT32, 2, columns=16), "sm_90a", r"BGMMA\.64x16x256\.AND\.POPC"),
+    (sm90_kernel(Product.U8, BITS, 2, tail=1), "sm_90a", r"IGMMA\.64x256x32\.U8\.S8"),
     (kernel("issue_rate", PRODUCT=Product.AND), "sm_90a", r"BGMMA\.64x256x256\.AND\.POPC"),
     (kernel("issue_rate", PRODUCT=Product.U8), "sm_90a", r"IGMMA\.64x256x32\.U8\.S8"),
     (kernel("matvec", PRODUCT=Product.POPC, OUTPUT=BITS), "sm_75", r"LDG\.E\.128"),
@@ -93,12 +96,12 @@ def test_what_the_compiler_refuses_is_said() -> None:
 
 
 MOST = {  # of python -m bnn_gpu.sass: these may only fall
-    (Product.AND, BITS, 1): Figures(fences=0, calls=0, stage=107, between=26, epilogue=798),
-    (Product.AND, BITS, 2): Figures(fences=0, calls=0, stage=108, between=26, epilogue=801),
-    (Product.U8, BITS, 1): Figures(fences=0, calls=0, stage=139, between=11, epilogue=660),
-    (Product.U8, BITS, 2): Figures(fences=0, calls=0, stage=141, between=11, epilogue=663),
-    (Product.AND, INT32, 1): Figures(fences=0, calls=0, stage=107, between=26, epilogue=1767),
-    (Product.AND, INT32, 2): Figures(fences=0, calls=0, stage=108, between=26, epilogue=1771),
+    (Product.AND, BITS, 1): Figures(fences=0, calls=0, stage=107, between=26, epilogue=798, branches=6),
+    (Product.AND, BITS, 2): Figures(fences=0, calls=0, stage=108, between=26, epilogue=801, branches=6),
+    (Product.U8, BITS, 1): Figures(fences=0, calls=0, stage=139, between=11, epilogue=660, branches=5),
+    (Product.U8, BITS, 2): Figures(fences=0, calls=0, stage=141, between=11, epilogue=663, branches=5),
+    (Product.AND, INT32, 1): Figures(fences=0, calls=0, stage=107, between=26, epilogue=626, branches=2),
+    (Product.AND, INT32, 2): Figures(fences=0, calls=0, stage=108, between=26, epilogue=628, branches=2),
 }
 
 

@@ -82,8 +82,8 @@ class Device:
         """Waits for all work on a stream. Raises `ToolError` where a kernel has failed."""
         _ask(self._driver().cuStreamSynchronize(stream))
 
-    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
-        """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128x128, with the 128-byte swizzle and zeros outside."""
+    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int, box_rows: int) -> bytes:
+        """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128 bytes, with the 128-byte swizzle and zeros outside."""
         self._driver()
         storage = ctypes.create_string_buffer(128 + 63)
         place = -(-ctypes.addressof(storage) // 64) * 64
@@ -95,7 +95,7 @@ class Device:
             address,
             longs(row_bytes, rows),
             longs(stride_bytes),
-            ints(128, 128),
+            ints(128, box_rows),
             ints(1, 1),
             0,
             _SWIZZLE_128B,

@@ -96,10 +96,12 @@ def prepare_product(
     thresholds: DeviceArray | None = None,
     method: Method | None = None,
     cluster: int | None = None,
+    tile_columns: int | None = None,
 ) -> Product2D:
     """Returns the launches of ``a b^T``; with `thresholds` [b.rows] int32 of matches, of the bits ``matches >= threshold``.
 
-    `method`: ``wgmma``, ``mma`` or ``popc``, by default the device's best. Raises `ArtefactError` where the two do not fit.
+    `method`: ``wgmma``, ``mma`` or ``popc``, by default the device's best. `cluster` and `tile_columns` are
+    as for `multiply_launch`. Raises `ArtefactError` where the two do not fit.
     """
     possible = methods(device.target)
     if method is not None and method not in possible:
@@ -136,7 +138,7 @@ def prepare_product(
     )
     address = 0 if thresholds is None else thresholds.address
     prepare = constants_launch(product, kind, b.words.address, b.words.stride, address, constants.address, b.rows, padded, b.bits)
-    multiply = multiply_launch(device, device.target, chosen, product, kind, task, cluster=cluster)
+    multiply = multiply_launch(device, device.target, chosen, product, kind, task, cluster=cluster, tile_columns=tile_columns)
     return Product2D(prepare, multiply, out, (a.words, b.words, constants, *([thresholds] if thresholds else [])))
 
 

@@ -68,9 +68,9 @@ class Figures:
     branches: int
 
 
-def sm90_kernel(product: Product, output: Output, cluster: int, pairs: bool = True) -> Kernel:
-    """Returns the product on Hopper."""
-    values = {"PRODUCT": product, "OUTPUT": output, "PAIRS": pairs, "CLUSTER": cluster}
+def sm90_kernel(product: Product, output: Output, cluster: int, columns: int = 256, tail: int = 0) -> Kernel:
+    """Returns the product on Hopper, with an even number of columns."""
+    values = {"PRODUCT": product, "OUTPUT": output, "PAIRS": 1, "CLUSTER": cluster, "COLUMNS": columns, "TAIL": tail}
     return Kernel("gemm_sm90", tuple((f"BNN_{name}", str(int(value))) for name, value in values.items()))
 
 

@@ -18,7 +18,7 @@ __device__ __forceinline__ int affine(int value, int multiplier, int offset) {
   return int(unsigned(multiplier) * unsigned(value) + unsigned(offset));
 }
 
-// ORs each of 8 words over the 4 lanes of a quad; lane q gets words q and q + 4. Six shuffles instead of sixteen.
+// ORs each of 8 or 2 words over the 4 lanes of a quad; lane q gets words q and q + 4, or word q % 2. Six shuffles instead of sixteen.
 __device__ __forceinline__ void quad_words(const unsigned (&words)[8], int q, unsigned (&mine)[2]) {
   unsigned half[4];
   for (int i = 0; i < 4; ++i) {
@@ -29,6 +29,12 @@ __device__ __forceinline__ void quad_words(const unsigned (&words)[8], int q, un
     unsigned keep = q & 2 ? half[2 * i + 1] : half[2 * i], give = q & 2 ? half[2 * i] : half[2 * i + 1];
     mine[i] = keep | __shfl_xor_sync(0xffffffffu, give, 2);
   }
+}
+
+__device__ __forceinline__ void quad_words(const unsigned (&words)[2], int q, unsigned (&mine)[1]) {
+  const unsigned keep = q & 1 ? words[1] : words[0], give = q & 1 ? words[0] : words[1];
+  mine[0] = keep | __shfl_xor_sync(0xffffffffu, give, 1);
+  mine[0] |= __shfl_xor_sync(0xffffffffu, mine[0], 2);
 }
 
 // Sums a value over the 4 lanes of a quad.

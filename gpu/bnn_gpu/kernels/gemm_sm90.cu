@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // out[m, n] = f(sum over k of a[m, k] * b[n, k]) for bits or bytes on Hopper's tensor cores (wgmma, sm_90a), loaded by TMA.
 //
-// Compiled with BNN_PRODUCT, BNN_OUTPUT, BNN_PAIRS (1 for an even number of columns) and BNN_CLUSTER (1 or 2 blocks that share b). A persistent block computes tiles of 128x256:
-// one thread loads, two warpgroups multiply 64x256 each. Four stages of 128 bytes of K. With products under way, each warp counts
-// the ones of its own rows in shared memory, which AND needs, so that they are neither stored nor loaded anywhere.
+// Compiled with BNN_PRODUCT, BNN_OUTPUT, BNN_PAIRS (1 for an even number of columns), BNN_CLUSTER (1 or 2 blocks that share b),
+// BNN_COLUMNS (of a tile: 256, 64 or, but for bits, 16) and BNN_TAIL (products of 32 bytes of K in the last stage where it is not
+// full, else 0). A persistent block computes tiles of 128 rows: one thread loads, two warpgroups multiply 64 rows each. Four stages of
+// 128 bytes of K. With products under way, each warp counts the ones of its own rows in shared memory, which AND needs, so that
+// they are neither stored nor loaded anywhere.
 #include "epilogue.cuh"
 #include "primitives_sm90.cuh"
 
 struct Arguments {
-  TensorMap a, b;        // bytes [rows or columns][k_bytes], box 128 rows of 128 bytes, 128-byte swizzle, zeros outside
+  TensorMap a, b;        // bytes [rows or columns][k_bytes], boxes of 128 bytes, 128-byte swizzle, zeros outside
   void* out;             // BITS: [rows][out_stride] words; else [rows][columns] int32 or float32
   const int* constants;  // BITS: thresholds [padded_columns]; else multipliers and offsets [2][padded_columns]
   long long out_stride;  // in words
@@ -19,10 +21,13 @@ constexpr Product PRODUCT = Product(BNN_PRODUCT);
 constexpr Output OUTPUT = Output(BNN_OUTPUT);
 constexpr bool PAIRS = BNN_PAIRS;
 constexpr int CLUSTER = BNN_CLUSTER, STAGES = 4, THREADS = 384;
-constexpr int ROWS = 128, COLUMNS = 256, STAGE_BYTES = 128, BOX_BYTES = 128 * STAGE_BYTES;
+constexpr int ROWS = 128, COLUMNS = BNN_COLUMNS, TAIL = BNN_TAIL, STAGE_BYTES = 128, SUMS = COLUMNS / 2;
+constexpr int BOX_ROWS = COLUMNS / CLUSTER < 128 ? COLUMNS / CLUSTER : 128;  // of b; of a 128
+constexpr int WORDS = COLUMNS < 64 ? 2 : COLUMNS / 32;  // of a row of a tile
+static_assert(OUTPUT != BITS || COLUMNS == 32 * WORDS, "tiles of whole words");
 
 struct Shared {
-  unsigned char a[STAGES][BOX_BYTES], b[STAGES][2 * BOX_BYTES];
+  unsigned char a[STAGES][ROWS * STAGE_BYTES], b[STAGES][COLUMNS * STAGE_BYTES];
   u64 full[STAGES], empty[STAGES];
 };
 
@@ -59,14 +64,14 @@ __device__ __forceinline__ void produce(const Arguments& p, Shared& shared, cons
       barrier_wait(&shared.empty[stage.index], stage.parity ^ 1);
       u64* full = &shared.full[stage.index];
       unsigned char* b = shared.b[stage.index];
-      barrier_expect(full, 3 * BOX_BYTES);
+      barrier_expect(full, (ROWS + COLUMNS) * STAGE_BYTES);
       copy_box(shared.a[stage.index], &p.a, k * STAGE_BYTES, row, full);
       if constexpr (CLUSTER == 1) {
-        copy_box(b, &p.b, k * STAGE_BYTES, column, full);
-        copy_box(b + BOX_BYTES, &p.b, k * STAGE_BYTES, column + 128, full);
+        for (int box = 0; box < COLUMNS; box += BOX_ROWS)
+          copy_box(b + box * STAGE_BYTES, &p.b, k * STAGE_BYTES, column + box, full);
       } else {
-        const int rank = cluster_rank();  // each block loads a half of b for both
-        copy_box(b + rank * BOX_BYTES, &p.b, k * STAGE_BYTES, column + rank * 128, full, 3);
+        const int box = cluster_rank() * BOX_ROWS;  // each block loads a half of b for both
+        copy_box(b + box * STAGE_BYTES, &p.b, k * STAGE_BYTES, column + box, full, 3);
       }
     }
   }
@@ -84,16 +89,16 @@ __device__ __forceinline__ int count_ones(const unsigned char* rows, int lane) {
   return ones;
 }
 
-// Writes a warp's 16 rows from `row` and 256 columns from `column` on.
-__device__ __forceinline__ void store(const Arguments& p, const int (&sums)[128], int ones, int row, int column) {
+// Writes a warp's 16 rows from `row` and the tile's columns from `column` on.
+__device__ __forceinline__ void store(const Arguments& p, const int (&sums)[SUMS], int ones, int row, int column) {
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
   ones += __shfl_xor_sync(0xffffffffu, ones, 1);
   const int row_ones[2] = {__shfl_sync(0xffffffffu, ones, 2 * g), __shfl_sync(0xffffffffu, ones, 2 * (g + 8))};
   const int* constants = p.constants + column + 2 * q;
   if constexpr (OUTPUT == BITS) {
-    unsigned words[2][8] = {};
+    unsigned words[2][WORDS] = {};
 #pragma unroll
-    for (int j = 0; j < 32; ++j) {
+    for (int j = 0; j < COLUMNS / 8; ++j) {
       const int2 threshold = *reinterpret_cast<const int2*>(constants + 8 * j);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
@@ -104,12 +109,13 @@ __device__ __forceinline__ void store(const Arguments& p, const int (&sums)[128]
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      unsigned mine[2];
+      constexpr int MINE = (WORDS + 3) / 4;
+      unsigned mine[MINE];
       quad_words(words[h], q, mine);
       const int m = row + g + 8 * h;
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < MINE; ++i) {
         const int word = column / 32 + q + 4 * i;
-        if (m < p.rows && word < p.out_words) static_cast<unsigned*>(p.out)[m * p.out_stride + word] = mine[i];
+        if (m < p.rows && q < WORDS && word < p.out_words) static_cast<unsigned*>(p.out)[m * p.out_stride + word] = mine[i];
       }
     }
   } else {
@@ -120,7 +126,7 @@ __device__ __forceinline__ void store(const Arguments& p, const int (&sums)[128]
       out[h] = static_cast<int*>(p.out) + (long long)m * p.columns, columns[h] = m < p.rows ? p.columns : 0;
     }
 #pragma unroll
-    for (int j = 0; j < 32; ++j) {
+    for (int j = 0; j < COLUMNS / 8; ++j) {
       const int2 multiplier = *reinterpret_cast<const int2*>(constants + 8 * j);
       const int2 offset = *reinterpret_cast<const int2*>(constants + p.padded_columns + 8 * j);
 #pragma unroll
@@ -138,24 +144,31 @@ __device__ __forceinline__ void release(Shared& shared, int stage, int lane) {
   if (lane < CLUSTER) barrier_arrive(&shared.empty[stage], lane);
 }
 
-__device__ __forceinline__ void consume(const Arguments& p, Shared& shared, const Tiles& tiles, int group) {
+// Multiplies STEPS times 32 bytes of K of the stage in use, and releases the one before it, which is done then.
+template <int STEPS>
+__device__ __forceinline__ void multiply_stage(Shared& shared, Stage& stage, int group, bool first, int (&sums)[SUMS], int& ones) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
+  barrier_wait(&shared.full[stage.index], stage.parity);
+  const unsigned char* rows = shared.a[stage.index] + group * 64 * STAGE_BYTES;
+  const u64 a = descriptor(rows), b = descriptor(shared.b[stage.index]);
+  products_fence(sums);
+#pragma unroll
+  for (int step = 0; step < STEPS; ++step)
+    multiply_64<PRODUCT, COLUMNS>(sums, a + 2 * step, b + 2 * step, !first || step > 0);
+  products_commit();
+  if constexpr (PRODUCT == AND) ones += count_ones(rows + warp * 16 * STAGE_BYTES, lane);
+  products_wait<1>(sums);
+  if (!first) release(shared, stage.before(), lane);
+  stage.next();
+}
+
+__device__ __forceinline__ void consume(const Arguments& p, Shared& shared, const Tiles& tiles, int group) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, whole = tiles.stages - (TAIL > 0);
   Stage stage;
   for (int index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
-    int row, column, sums[128], ones = 0;
-    for (int k = 0; k < tiles.stages; ++k) {
-      barrier_wait(&shared.full[stage.index], stage.parity);
-      const unsigned char* rows = shared.a[stage.index] + group * 64 * STAGE_BYTES;
-      const u64 a = descriptor(rows), b = descriptor(shared.b[stage.index]);
-      products_fence(sums);
-#pragma unroll
-      for (int step = 0; step < 4; ++step) multiply_64x256<PRODUCT>(sums, a + 2 * step, b + 2 * step, k > 0 || step > 0);
-      products_commit();
-      if constexpr (PRODUCT == AND) ones += count_ones(rows + warp * 16 * STAGE_BYTES, lane);
-      products_wait<1>(sums);
-      if (k > 0) release(shared, stage.before(), lane);
-      stage.next();
-    }
+    int row, column, sums[SUMS], ones = 0;
+    for (int k = 0; k < whole; ++k) multiply_stage<4>(shared, stage, group, k == 0, sums, ones);
+    if constexpr (TAIL > 0) multiply_stage<TAIL>(shared, stage, group, whole == 0, sums, ones);
     tiles.place(index, row, column);  // while the last products are under way
     products_wait<0>(sums);
     release(shared, stage.before(), lane);

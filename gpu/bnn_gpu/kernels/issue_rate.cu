@@ -24,7 +24,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) issue_rate(const __grid
   for (int round = 0; round < p.rounds; ++round) {
     products_fence(sums);
 #pragma unroll
-    for (int step = 0; step < 4; ++step) multiply_64x256<PRODUCT>(sums, a + 2 * step, b + 2 * step, round > 0 || step > 0);
+    for (int step = 0; step < 4; ++step) multiply_64<PRODUCT, 256>(sums, a + 2 * step, b + 2 * step, round > 0 || step > 0);
     products_commit();
     products_wait<1>(sums);
   }
