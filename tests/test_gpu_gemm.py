@@ -81,6 +81,7 @@ def test_tiles_and_tails(cluster: int, tile_columns: int) -> None:
         x, w = signs(rng, 140, inner), signs(rng, 75, inner)
         a, b = (Packed(device.upload(pack_rows(operand > 0, Layout(1, inner, 1))), inner) for operand in (x, w))
         thresholds = rng.integers(inner // 2 - 30, inner // 2 + 30, 75).astype(np.int32)
+        thresholds[[3, 40]] = np.iinfo(np.int32).max, np.iinfo(np.int32).min
         bits = tile_columns > 16
         product = prepare_product(
             a,
@@ -158,6 +159,10 @@ def test_binary_products_that_do_not_fit() -> None:
         (
             "method must be one of mma, popc on sm_80, not 'wgmma'",
             lambda: prepare_product(packed(1, 64), packed(1, 64), device, method="wgmma"),
+        ),
+        (
+            "rows must have fewer than 1,073,741,824 bits, not 1,073,741,824",
+            lambda: prepare_product(packed(1, 1 << 30), packed(1, 1 << 30), device),
         ),
         (
             "thresholds go with an output of bits, and only with it",

@@ -11,7 +11,7 @@ from bnn_gpu.device import device_of, open_device
 from bnn_gpu.inference import Executor
 from bnn_gpu.launches import Launch, Multiplication, constants_launch, multiply_launch, pack_columns_launch, pack_rows_launch
 from bnn_gpu.layout import Layout
-from bnn_gpu.products import PADDED_COLUMNS, Method, Output, bit_product, methods
+from bnn_gpu.products import PADDED_COLUMNS, VALUE_LIMIT, Method, Output, bit_product, methods
 from bnn_hw.errors import ArtefactError
 
 __all__ = [
@@ -110,6 +110,8 @@ def prepare_product(
         raise ArtefactError(f"both operands must have as many bits in a row, not {a.bits:,} and {b.bits:,}")
     if a.rows * b.rows > MAX_ELEMENTS:
         raise ArtefactError(f"the product must have {MAX_ELEMENTS:,} elements at the most, not {a.rows:,} x {b.rows:,}; split it")
+    if a.bits >= VALUE_LIMIT:
+        raise ArtefactError(f"rows must have fewer than {VALUE_LIMIT:,} bits, not {a.bits:,}")
     kind = Output[output.upper()]
     if (thresholds is None) == (kind == Output.BITS):
         raise ArtefactError("thresholds go with an output of bits, and only with it")

@@ -18,7 +18,7 @@ __device__ __forceinline__ int affine(int value, int multiplier, int offset) {
   return int(unsigned(multiplier) * unsigned(value) + unsigned(offset));
 }
 
-// ORs each of 8 or 2 words over the 4 lanes of a quad; lane q gets words q and q + 4, or word q % 2. Six shuffles instead of sixteen.
+// ORs each of 8 words over the 4 lanes of a quad; lane q gets words q and q + 4. Six shuffles instead of sixteen.
 __device__ __forceinline__ void quad_words(const unsigned (&words)[8], int q, unsigned (&mine)[2]) {
   unsigned half[4];
   for (int i = 0; i < 4; ++i) {
@@ -31,10 +31,16 @@ __device__ __forceinline__ void quad_words(const unsigned (&words)[8], int q, un
   }
 }
 
-__device__ __forceinline__ void quad_words(const unsigned (&words)[2], int q, unsigned (&mine)[1]) {
-  const unsigned keep = q & 1 ? words[1] : words[0], give = q & 1 ? words[0] : words[1];
-  mine[0] = keep | __shfl_xor_sync(0xffffffffu, give, 1);
-  mine[0] |= __shfl_xor_sync(0xffffffffu, mine[0], 2);
+// Lane r of a quad has pairs of bits: pair p of its byte w is columns 32 w + 8 p + 2 r and the next. Lane q gets word q of these columns.
+__device__ __forceinline__ unsigned quad_transposed(unsigned pairs, int q) {
+  // First byte w of lane r to byte r of lane w,
+  pairs = __byte_perm(pairs, __shfl_xor_sync(0xffffffffu, pairs, 1), q & 1 ? 0x3715 : 0x6240);
+  pairs = __byte_perm(pairs, __shfl_xor_sync(0xffffffffu, pairs, 2), q & 2 ? 0x3276 : 0x5410);
+  // then pair p of byte r to pair r of byte p.
+  unsigned swapped = (pairs ^ pairs >> 6) & 0x00cc00cc;
+  pairs ^= swapped ^ swapped << 6;
+  swapped = (pairs ^ pairs >> 12) & 0x0000f0f0;
+  return pairs ^ swapped ^ swapped << 12;
 }
 
 // Sums a value over the 4 lanes of a quad.

@@ -96,26 +96,25 @@ __device__ __forceinline__ void store(const Arguments& p, const int (&sums)[SUMS
   const int row_ones[2] = {__shfl_sync(0xffffffffu, ones, 2 * g), __shfl_sync(0xffffffffu, ones, 2 * (g + 8))};
   const int* constants = p.constants + column + 2 * q;
   if constexpr (OUTPUT == BITS) {
-    unsigned words[2][WORDS] = {};
+    constexpr int PARTS = (WORDS + 3) / 4;  // of 16 pairs of columns
+    unsigned signs[2][PARTS] = {};  // bit 2 (j % 16) + e: value < threshold, the sign of their difference
 #pragma unroll
-    for (int j = 0; j < COLUMNS / 8; ++j) {
+    for (int j = COLUMNS / 8 - 1; j >= 0; --j) {
       const int2 threshold = *reinterpret_cast<const int2*>(constants + 8 * j);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const unsigned first = product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]) >= threshold.x;
-        const unsigned second = product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]) >= threshold.y;
-        words[h][j / 4] |= (first | second << 1) << (8 * (j % 4) + 2 * q);
+        unsigned& part = signs[h][j / 16];
+        part = __funnelshift_l(product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]) - threshold.y, part, 1);
+        part = __funnelshift_l(product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]) - threshold.x, part, 1);
       }
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      constexpr int MINE = (WORDS + 3) / 4;
-      unsigned mine[MINE];
-      quad_words(words[h], q, mine);
       const int m = row + g + 8 * h;
-      for (int i = 0; i < MINE; ++i) {
+      for (int i = 0; i < PARTS; ++i) {
+        const unsigned fired = quad_transposed(~signs[h][i], q);
         const int word = column / 32 + q + 4 * i;
-        if (m < p.rows && q < WORDS && word < p.out_words) static_cast<unsigned*>(p.out)[m * p.out_stride + word] = mine[i];
+        if (m < p.rows && q < WORDS && word < p.out_words) static_cast<unsigned*>(p.out)[m * p.out_stride + word] = fired;
       }
     }
   } else {
