@@ -5,7 +5,7 @@
 
 needs nothing installed of this project. Each step is a process of its own with a limit of time; what it says is in DIR as it
 comes, and its outcome in DIR/first_run.json and .md as soon as it is there. A step that hangs is killed, and those after it do
-without a part of Hopper: clusters, kernels that overlap, or wgmma.
+without a part of Hopper: clusters, kernels that overlap, or wgmma. ``--variants`` times variants of the products instead.
 """
 
 import argparse
@@ -73,6 +73,7 @@ STEPS: Final = (
     Step("memcheck of products", _sanitizer("memcheck"), 120, needs="compute-sanitizer"),
     Step("racecheck of products", _sanitizer("racecheck"), 120, needs="compute-sanitizer"),
 )
+VARIANTS: Final = (Step("variants", _step("variants"), 300, "wgmma"),)
 
 
 def first_run(out: Path, steps: Sequence[Step], limit_s: float, quiet_s: float) -> list[Outcome]:
@@ -179,9 +180,14 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", choices=[step.name for step in STEPS], help="a step, instead of all; can be repeated"
     )
+    parser.add_argument("--variants", action="store_true", help="time variants of the products against one another instead")
     arguments = parser.parse_args()
-    steps = [step for step in STEPS if arguments.only is None or step.name in arguments.only]
+    steps = (
+        list(VARIANTS) if arguments.variants else [step for step in STEPS if arguments.only is None or step.name in arguments.only]
+    )
     outcomes = first_run(arguments.out.resolve(), steps, arguments.limit, arguments.quiet)
+    if arguments.variants:
+        print((arguments.out / outcomes[0].log).read_text(), end="")
     sys.exit(any(outcome.outcome != "passed" for outcome in outcomes))
 
 

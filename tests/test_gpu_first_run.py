@@ -92,6 +92,19 @@ def test_no_time_is_left(tmp_path: Path) -> None:
     assert outcomes[1]["last"] == "no time is left"
 
 
+def test_variants_are_compared_and_timed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bnn_gpu.first_steps", "variants", "--size", "40", "70", "130"]
+    finished = subprocess.run(command, cwd=ROOT, env=emulated_driver(tmp_path), capture_output=True, text=True)
+    lines = finished.stdout.splitlines()
+    assert len(lines) == 2 + 4, finished.stderr
+    variants = [line.split(" | ")[1:4] for line in lines[2:]]
+    assert variants == [["1", "256", "equal"], ["1", "64", "equal"], ["2", "256", "equal"], ["2", "64", "equal"]]
+    environment = {**emulated_driver(tmp_path), "BNN_EMULATED": json.dumps({"gemm_sm90": stand_in(tmp_path, "return 0;")})}
+    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert finished.returncode == 4
+    assert finished.stderr.startswith("error: clusters of 1, tiles of 256 columns: ")
+
+
 def test_steps_fit_into_ten_minutes() -> None:
     assert all(step.limit_s <= 240 for step in first_run.STEPS)
     names = [step.name for step in first_run.STEPS]

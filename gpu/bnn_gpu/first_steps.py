@@ -3,6 +3,9 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
+from functools import partial
+from itertools import product as product_of
 from pathlib import Path
 from typing import Final
 
@@ -10,21 +13,29 @@ import numpy as np
 
 from bnn_gpu.benchmark import PARTS, run_benchmark
 from bnn_gpu.device import Device, open_device
-from bnn_gpu.gemm import Packed, prepare_product
+from bnn_gpu.gemm import Packed, Product2D, prepare_product
 from bnn_gpu.inference import Inference
 from bnn_gpu.launches import issue_rate_launch
 from bnn_gpu.layout import Layout, pack_rows, unpack_rows
-from bnn_gpu.measure import Row
+from bnn_gpu.measure import Bench, Row
 from bnn_gpu.products import Product
 from bnn_hw import golden
 from bnn_hw.errors import BnnHwError, MismatchError
 from bnn_hw.packaged import packaged_network, packaged_test_images
 
-__all__ = ["FEATURES", "issue_rate", "main", "networks", "products"]
+__all__ = ["FEATURES", "issue_rate", "main", "networks", "products", "variants"]
 
 FEATURES: Final = ("overlap", "clusters", "wgmma")  # of Hopper, that can be done without
 _ROUNDS: Final = 16
 _SIZES: Final = ((129, 257, 1025), (300, 270, 5300))
+_VARIANT_SIZES: Final = (
+    (8192, 8192, 8192),
+    (8192, 8192, 4096),
+    (10_000, 4096, 4096),
+    (1024, 4096, 4096),
+    (256, 4096, 4096),
+    (64, 4096, 4096),
+)
 _SEED: Final = 2016
 
 
@@ -70,6 +81,50 @@ def networks(device: Device) -> None:
         print(f"{network.name}, {count} images: equal", flush=True)
 
 
+def variants(device: Device, sizes: Sequence[Sequence[int]]) -> None:
+    """Times the product to packed bits on Hopper in clusters of 1 and 2 and tiles of 256 and 64 columns, and prints a table.
+
+    Raises `MismatchError` where a variant differs from numpy on rows that are chosen at random.
+    """
+    bench = Bench(device, False, lambda row: None)
+    print("| rows x columns x bits | clusters of | columns of a tile | result | median µs | least to greatest | TOPS |")
+    print("|---|---|---|---|---|---|---|", flush=True)
+    for size in sizes:
+        rows, columns, inner = size
+        rng = np.random.default_rng(_SEED)
+        x, w = (rng.integers(0, 2, (extent, inner), np.uint8) for extent in (rows, columns))
+        a, b = (Packed(device.upload(pack_rows(operand > 0, Layout(1, inner, 1))), inner) for operand in (x, w))
+        thresholds = rng.integers(inner // 2 - 40, inner // 2 + 40, columns).astype(np.int32)
+        given, some = device.upload(thresholds), rng.choice(rows, min(rows, 32), replace=False)
+        signs = [2.0 * operand.astype(np.float32) - 1 for operand in (x[some], w)]
+        wanted = (signs[0] @ signs[1].T + inner) // 2 >= thresholds
+        for cluster, tile_columns in product_of((1, 2)[: 1 + device.clusters], (256, 64)):
+            product = prepare_product(a, b, device, output="bits", thresholds=given, cluster=cluster, tile_columns=tile_columns)
+            device.launch(product.constants)
+            check = partial(_equal_rows, device, product, some, wanted, columns)
+            bench.add("variants", "", "", "", 2.0 * rows * columns * inner, [product.multiply], check, outputs=[product.out])
+            row = bench.rows[-1]
+            if row.timing is None or row.result != "equal":
+                raise MismatchError(f"clusters of {cluster}, tiles of {tile_columns} columns: {row.result}")
+            spread = f"{row.timing.least_us:,.1f} to {row.timing.greatest_us:,.1f}"
+            cells = (
+                " x ".join(map(str, size)),
+                cluster,
+                tile_columns,
+                row.result,
+                f"{row.timing.median_us:,.1f}",
+                spread,
+                f"{row.tops:,.0f}",
+            )
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
+
+
+def _equal_rows(device: Device, product: Product2D, some: np.ndarray, wanted: np.ndarray, columns: int) -> str:
+    found = unpack_rows(device.download(product.out)[some], Layout(1, columns, 1))
+    wrong = int((found != wanted).sum())
+    return f"{wrong:,} of {wanted.size:,} differ" if wrong else "equal"
+
+
 def _compare(name: str, found: np.ndarray, wanted: np.ndarray) -> None:
     wrong = np.argwhere(found != wanted)
     if len(wrong):
@@ -87,12 +142,15 @@ def _show(row: Row) -> None:
 def main() -> None:
     """Runs one step. Leaves with the exit code of what went wrong, if anything did."""
     parser = argparse.ArgumentParser(prog="python -m bnn_gpu.first_steps", description=__doc__)
-    parser.add_argument("step", choices=("issue-rate", "products", "networks", "benchmark"))
+    parser.add_argument("step", choices=("issue-rate", "products", "networks", "benchmark", "variants"))
     parser.add_argument("--without", action="append", choices=FEATURES, default=[], help="what of Hopper is not used")
     parser.add_argument("--clusters", type=int, choices=(1, 2), help="how many blocks share what they load; for products")
     parser.add_argument("--out", type=Path, default=Path("build/gpu-benchmark"), help="for the benchmark's results")
     parser.add_argument("--quick", action="store_true", help="two sizes and few batches; for the benchmark")
     parser.add_argument("--part", action="append", choices=PARTS, help="of the benchmark, instead of all")
+    parser.add_argument(
+        "--size", type=int, nargs=3, action="append", help="rows, columns and bits; for variants, instead of theirs"
+    )
     arguments = parser.parse_args()
     overlap, clusters, wgmma = (feature not in arguments.without for feature in FEATURES)
     try:
@@ -118,6 +176,8 @@ def main() -> None:
                 products(device, arguments.clusters)
             case "networks":
                 networks(device)
+            case "variants":
+                variants(device, arguments.size or _VARIANT_SIZES)
     except BnnHwError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
