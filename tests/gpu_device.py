@@ -2,18 +2,17 @@
 """What the tests of bnn_gpu need of this machine, with the reason where it is missing."""
 
 import importlib.util
-import shutil
 import sys
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from bnn_gpu.device import open_device
+from bnn_gpu.sass import disassemble, find_disassembler
 from bnn_hw.errors import ToolError
 from bnn_hw.tools import cxx_compiler
 
-__all__ = ["disassembler", "needs_compiler", "needs_emulator", "needs_gpu", "no_gpu"]
+__all__ = ["disassembled", "needs_compiler", "needs_driver", "needs_emulator", "needs_gpu", "no_gpu"]
 
 
 @cache
@@ -35,6 +34,11 @@ def _no_emulator() -> str:
     return "" if sys.platform == "linux" else "the emulator's threads need Linux"
 
 
+def _no_driver() -> str:
+    missing = "" if importlib.util.find_spec("cuda") else "cuda-bindings is not installed"
+    return _no_emulator() or missing
+
+
 def _no_compiler() -> str:
     try:
         from cuda.bindings import nvrtc
@@ -45,18 +49,16 @@ def _no_compiler() -> str:
     return ""
 
 
-def disassembler() -> str:
-    """Returns the path of nvdisasm, of the PATH or of its wheel; skips the test where there is none."""
-    found = shutil.which("nvdisasm")
-    if found is None:
-        spec = importlib.util.find_spec("nvidia")
-        folders = list(spec.submodule_search_locations or []) if spec else []
-        found = next((str(path) for folder in folders for path in Path(folder).glob("cu*/bin/nvdisasm*")), None)
-    if found is None:
-        pytest.skip("nvdisasm is not installed: pip install nvidia-cuda-nvdisasm")
-    return found
+def disassembled(code: bytes) -> str:
+    """Returns the listing of a cubin; skips the test where there is no nvdisasm."""
+    try:
+        find_disassembler()
+    except ToolError as error:
+        pytest.skip(str(error))
+    return disassemble(code)
 
 
 needs_gpu = pytest.mark.skipif(bool(no_gpu()), reason=no_gpu())
 needs_emulator = pytest.mark.skipif(bool(_no_emulator()), reason=_no_emulator())
+needs_driver = pytest.mark.skipif(bool(_no_driver()), reason=_no_driver())
 needs_compiler = pytest.mark.skipif(bool(_no_compiler()), reason=_no_compiler())

@@ -1,25 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run in a process of its own with the emulated driver on LD_LIBRARY_PATH: bnn_gpu's device, graphs and networks on it."""
+"""Run in a process of its own with the emulated driver: bnn_gpu's device, graphs and networks on it."""
 
 import numpy as np
 import pytest
 
 import bnn_gpu
-import gpu_emulator
-from bnn_gpu import device as device_module
-from bnn_gpu.launches import Kernel
 from bnn_hw import golden
 from bnn_hw.errors import ToolError
 from bnn_hw.packaged import packaged_network, packaged_test_images
 
 
-def emulated(kernel: Kernel, target: str) -> bytes:
-    """Stands for `bnn_gpu.compiler.cubin`: the emulated driver's modules are paths."""
-    return str(gpu_emulator.emulated_library(kernel)).encode() + b"\0"
-
-
 def main() -> None:
-    device_module.cubin = emulated
     device = bnn_gpu.open_device()
     assert (device.name, device.capability, device.target, device.multiprocessors) == ("emulated", (9, 0), "sm_90a", 4)
     for index in (1, -1):

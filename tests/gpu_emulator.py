@@ -17,7 +17,7 @@ from bnn_gpu.compiler import KERNELS, kernel_source
 from bnn_gpu.launches import Kernel, Launch
 from bnn_hw.tools import cxx_compiler
 
-__all__ = ["EmulatedDevice"]
+__all__ = ["EmulatedDevice", "emulated_driver", "emulated_library"]
 
 _EMULATOR = Path(__file__).parent / "emulator"
 _OUTCOMES = {1: "deadlock", 2: "misaligned or impossible access"}
@@ -30,6 +30,7 @@ class EmulatedDevice:
     target: str = "sm_90a"
     multiprocessors: int = 4
     seed: int = 0
+    clusters: bool = True
 
     def allocate(self, shape: tuple[int, ...], dtype: str, stream: int = 0, *, zero: bool = False) -> DeviceArray:
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
@@ -49,10 +50,10 @@ class EmulatedDevice:
     def copy(self, to: DeviceArray, source: DeviceArray, stream: int = 0) -> None:
         ctypes.memmove(to.address, source.address, source.nbytes)
 
-    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
+    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int, box_rows: int) -> bytes:
         assert address % 16 == 0
         assert stride_bytes % 16 == 0
-        return np.array([address, row_bytes, rows, stride_bytes] + [0] * 12, np.uint64).tobytes()
+        return np.array([address, row_bytes, rows, stride_bytes, box_rows] + [0] * 11, np.uint64).tobytes()
 
     def launch(self, launch: Launch, stream: int = 0) -> None:
         assert launch.shared_bytes <= 227 * 1024
@@ -103,3 +104,12 @@ def emulated_library(kernel: Kernel) -> Path:
             )
             (Path(work) / "emulator.so").rename(library)
     return library
+
+
+def emulated_driver(folder: Path) -> dict[str, str]:
+    """Returns the environment of a process whose CUDA driver is the emulated one, which is compiled into a folder."""
+    library, root = folder / "libcuda.so.1", _EMULATOR.parents[1]
+    options = ["-O1", "-w", "-std=c++17", "-shared", "-fPIC", f'-DSELF="{library}"']
+    subprocess.run([*cxx_compiler(), *options, "-o", str(library), str(_EMULATOR / "driver.cpp"), "-ldl"], check=True)
+    paths = [_EMULATOR / "site", root, root / "gpu", root / "tests"]
+    return {**os.environ, "LD_LIBRARY_PATH": str(folder), "PYTHONPATH": os.pathsep.join(str(path) for path in paths)}

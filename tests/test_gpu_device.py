@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The device's calls of the CUDA driver, on an emulated driver; what is said where driver, packages or GPU are missing."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,8 +12,8 @@ import bnn_gpu
 from bnn_gpu import compiler
 from bnn_gpu.launches import Kernel
 from bnn_hw.errors import ToolError
-from bnn_hw.tools import cxx_compiler
-from gpu_device import needs_emulator, needs_gpu
+from gpu_device import needs_driver, needs_gpu
+from gpu_emulator import emulated_driver
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(str(ROOT / folder) for folder in (".", "gpu", "tests"))}
@@ -35,17 +34,10 @@ for call in (bnn_gpu.open_device, lambda: bnn_gpu.torch_op.register(), lambda: b
 """
 
 
-@needs_emulator
-@pytest.mark.skipif(importlib.util.find_spec("cuda") is None, reason="cuda-bindings is not installed")
-@pytest.mark.skipif(sys.platform != "linux", reason="the emulated driver is libcuda.so.1")
+@needs_driver
 def test_networks_through_an_emulated_driver(tmp_path: Path) -> None:
-    library = tmp_path / "libcuda.so.1"
-    source = ROOT / "tests" / "emulator" / "driver.cpp"
-    options = ["-O1", "-w", "-std=c++17", "-shared", "-fPIC", f'-DSELF="{library}"']
-    subprocess.run([*cxx_compiler(), *options, "-o", str(library), str(source), "-ldl"], check=True)
-    environment = {**ENVIRONMENT, "LD_LIBRARY_PATH": str(tmp_path)}
     command = [sys.executable, str(ROOT / "tests" / "gpu_driver.py")]
-    finished = subprocess.run(command, capture_output=True, text=True, env=environment)
+    finished = subprocess.run(command, capture_output=True, text=True, env=emulated_driver(tmp_path))
     assert finished.stdout == "equal\n", finished.stderr
 
 
@@ -84,6 +76,23 @@ def test_cubins_are_kept_by_content(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(compiler, "kernel_source", lambda name: source + "// changed")
     compiler.cubin(first, "sm_75", tmp_path)
     assert len(compiled) == 4
+
+
+def test_without_a_compiler_cubins_of_another_version_are_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiler, "compile_kernel", lambda kernel, target: compiler.CompiledKernel(b"elsewhere"))
+    monkeypatch.setattr(compiler, "_compiler_version", lambda: "nvrtc12.9")
+    compiler.cubin(Kernel("pool"), "sm_75", tmp_path)
+
+    def missing() -> None:
+        raise ToolError("no NVRTC")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(compiler, "_nvrtc", missing)
+    monkeypatch.setattr(compiler, "_compiler_version", lambda: "none")
+    assert compiler.cubin(Kernel("pool"), "sm_75", tmp_path) == b"elsewhere"
+    for kernel, target in ((Kernel("pool"), "sm_80"), (Kernel("argmax"), "sm_75")):
+        with pytest.raises(ToolError, match=r"^no NVRTC$"):
+            compiler.cubin(kernel, target, tmp_path)
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -72,6 +72,50 @@ def test_clusters_and_orders_of_threads(cluster: int, seed: int) -> None:
 
 
 @needs_emulator
+@pytest.mark.parametrize("cluster", [1, 2])
+@pytest.mark.parametrize("tile_columns", [256, 64, 16])
+def test_tiles_and_tails(cluster: int, tile_columns: int) -> None:
+    """Tiles of each width, with last stages of 4, 1, 2 and 3 products, the last without a stage before."""
+    rng, device = np.random.default_rng(tile_columns), EmulatedDevice("sm_90a", multiprocessors=3, seed=cluster)
+    for inner in {1: (2048, 700), 2: (1100, 1500)}[cluster]:
+        x, w = signs(rng, 140, inner), signs(rng, 75, inner)
+        a, b = (Packed(device.upload(pack_rows(operand > 0, Layout(1, inner, 1))), inner) for operand in (x, w))
+        thresholds = rng.integers(inner // 2 - 30, inner // 2 + 30, 75).astype(np.int32)
+        thresholds[[3, 40]] = np.iinfo(np.int32).max, np.iinfo(np.int32).min
+        bits = tile_columns > 16
+        product = prepare_product(
+            a,
+            b,
+            device,
+            output="bits" if bits else "int32",
+            thresholds=device.upload(thresholds) if bits else None,
+            cluster=cluster,
+            tile_columns=tile_columns,
+        )
+        tail = dict(product.multiply.kernel.defines)["BNN_TAIL"]
+        assert tail == {2048: "0", 1100: "1", 1500: "2", 700: "3"}[inner]
+        for launch in (product.constants, product.multiply):
+            device.launch(launch)
+        found = device.download(product.out)
+        if bits:
+            assert np.array_equal(unpack_rows(found, Layout(1, 75, 1)), (x @ w.T + inner) // 2 >= thresholds)
+        else:
+            assert np.array_equal(found, x @ w.T)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "output", "wanted"),
+    [(16, 4096, "bits", "64"), (128, 4096, "bits", "64"), (257, 4096, "bits", "256"), (10_000, 10, "int32", "16")],
+)
+def test_tiles_are_narrow_where_wide_ones_leave_multiprocessors_idle(rows: int, columns: int, output: str, wanted: str) -> None:
+    device = EmulatedDevice("sm_90a", multiprocessors=132)
+    a, b = (Packed(DeviceArray(256, (extent, 4), np.dtype("<u4"), None), 128) for extent in (rows, columns))
+    thresholds = device.upload(np.zeros(columns, np.int32)) if output == "bits" else None
+    product = prepare_product(a, b, device, output=output, thresholds=thresholds)  # type: ignore[arg-type]
+    assert dict(product.multiply.kernel.defines)["BNN_COLUMNS"] == wanted
+
+
+@needs_emulator
 def test_the_papers_kernels() -> None:
     rng, device = np.random.default_rng(3), EmulatedDevice()
     x, w = signs(rng, 35, 70).astype(np.float32), signs(rng, 70, 20).astype(np.float32)
@@ -115,6 +159,10 @@ def test_binary_products_that_do_not_fit() -> None:
         (
             "method must be one of mma, popc on sm_80, not 'wgmma'",
             lambda: prepare_product(packed(1, 64), packed(1, 64), device, method="wgmma"),
+        ),
+        (
+            "rows must have fewer than 1,073,741,824 bits, not 1,073,741,824",
+            lambda: prepare_product(packed(1, 1 << 30), packed(1, 1 << 30), device),
         ),
         (
             "thresholds go with an output of bits, and only with it",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whole networks by the kernels themselves, run on the CPU by the emulator: every bit of every layer against golden."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from bnn_gpu.layout import unpack_rows
 from bnn_gpu.products import Method
 from bnn_hw import golden
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Dense, Input, Network
+from bnn_hw.network import Dense, Input, Network, Scores
 from bnn_hw.packaged import packaged_network, packaged_test_images
 from gpu_device import needs_emulator
 from gpu_emulator import EmulatedDevice
@@ -118,6 +118,36 @@ def test_an_inference_takes_what_it_was_prepared_for() -> None:
         inference(device.upload(np.zeros((3, 12), np.uint8)))
     with pytest.raises(ArtefactError, match=r"^images must be at least 1, not 0$"):
         Inference(network, 0, "uint8", device)
+
+
+@needs_emulator
+def test_few_images_take_a_kernel_a_layer_and_equal_scores_the_lowest_class() -> None:
+    network = random_network(Input((40,), "bit"), (33, 32), 1)
+    scores = network.layers[-1]
+    assert isinstance(scores, Scores)
+    alike = replace(scores, weights=np.repeat(scores.weights[:4], 8, axis=0), scale=0 * scores.scale + 1, offset=0 * scores.offset)
+    network = replace(network, layers=(*network.layers[:-1], alike))
+    images = random_inputs(network, 3, 1)
+    inference = Inference(network, 3, "bool", device := EmulatedDevice())
+    launches = inference.launches(device.upload(images))
+    assert [launch.kernel.name for launch in launches] == ["pack_rows", "matvec", "matvec"]
+    check(network, images, "sm_90a")
+    more = random_network(Input((40,), "bit"), (33,), 1)  # more classes than a block has
+    launches = Inference(more, 3, "bool", device).launches(device.upload(images))
+    assert [launch.kernel.name for launch in launches] == ["pack_rows", "matvec", "argmax"]
+    check(more, images, "sm_90a")
+
+
+def test_launches_are_prepared_once_for_each_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, device, prepared = random_network(Input((12,), "int8"), (3,), 0), EmulatedDevice(), list[int]()
+    launches = Inference.launches
+    monkeypatch.setattr(Inference, "launches", lambda self, images: prepared.append(images.address) or launches(self, images))
+    monkeypatch.setattr(EmulatedDevice, "replay", lambda self, graph, stream=0: None)
+    inference = Inference(network, 2, "int8", device)
+    first, second = (device.upload(np.zeros((2, 12), np.int8)) for _ in range(2))
+    for images in (first, second, first, second, first):
+        inference(images)
+    assert prepared == [first.address, second.address]
 
 
 def test_a_layer_without_a_kernel_is_named() -> None:

@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bnn_gpu.layout import Layout, pack_rows, unpack_rows
-from bnn_gpu.products import Product, bit_product, layer_constants, methods
+from bnn_gpu.products import VALUE_LIMIT, Product, bit_product, layer_constants, methods
 from bnn_hw import golden
+from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores, Signal, Step
 from strategies import conv_networks, networks, random_inputs
 
@@ -75,7 +76,7 @@ def outputs(network: Network, inputs: np.ndarray, bits: Product, origin: int) ->
         places = len(a) // len(x)
         classes = np.zeros(places, np.int64) if constants.place_classes is None else constants.place_classes
         fired = values.reshape(len(x), places, count) >= constants.values[classes][:, :count]
-        assert (constants.values[:, count:] == np.iinfo(np.int32).max).all()  # columns that are not there never fire
+        assert (constants.values[:, count:] == VALUE_LIMIT).all()  # columns that are not there never fire
         x, product = fired.reshape(len(x), -1), bits
         yield x
 
@@ -144,3 +145,11 @@ def test_methods_of_a_target(target: str, of_bits: tuple[str, ...], of_bytes: tu
     assert methods(target) == of_bits
     assert methods(target, 8) == of_bytes
     assert bit_product(target, methods(target)[0]) == product
+
+
+def test_more_inputs_than_differences_of_32_bits_can_hold() -> None:
+    inputs = VALUE_LIMIT // 255
+    layer = Dense("fc1", np.zeros((1, inputs), bool), np.zeros(1, np.int32))
+    message = r"layer fc1: a neuron must have fewer than 4,210,752 inputs on a GPU, not 4,210,752"
+    with pytest.raises(ArtefactError, match=f"^{message}$"):
+        layer_constants(layer, Signal((inputs,), "uint8"), Product.U8, 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bnn_hw.errors import ArtefactError
+from bnn_hw.errors import ArtefactError, ToolError
 
 __all__ = ["MAX_ELEMENTS", "DeviceArray", "stream_handle", "take_array"]
 
@@ -107,14 +107,24 @@ def stream_handle(stream: object, *arrays: object) -> int:
 
 
 def _from_dlpack(value: object, name: str, stream: int) -> DeviceArray:
-    from cuda.core.utils import StridedMemoryView
-
-    view = StridedMemoryView.from_dlpack(value, stream_ptr=stream or _DEFAULT_STREAM)
+    view = _memory_view(value, stream or _DEFAULT_STREAM)
     if view.dtype is None:
         raise ArtefactError(f"{name} must be of a type that numpy has, not of {getattr(value, 'dtype', 'another')}")
     itemsize = view.dtype.itemsize
     strides = None if view.strides is None else tuple(step * itemsize for step in view.strides)
     return _from_strides(view, name, view.ptr, tuple(view.shape), view.dtype, strides)
+
+
+def _memory_view(value: object, stream: int) -> Any:
+    try:
+        try:
+            from cuda.core.utils import StridedMemoryView
+        except ImportError:  # cuda-core before 1.0, which some images of GPU machines have
+            from cuda.core.experimental.utils import StridedMemoryView
+    except ImportError as error:
+        raise ToolError(f"cuda-core, which takes arrays by DLPack, is not installed: {error}") from error
+    view = getattr(StridedMemoryView, "from_dlpack", StridedMemoryView)  # before 0.4 the class itself took them
+    return view(value, stream_ptr=stream)
 
 
 def _from_strides(

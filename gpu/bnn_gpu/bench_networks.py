@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -61,7 +62,8 @@ def bench_paper_network(bench: Bench, network: Network, images: np.ndarray) -> N
     placed = bench.device.upload(images)
     inference = Inference(network, len(images), images.dtype.name, bench.device)
     check = lambda: _verdict(bench.device.download(inference.classes), wanted)  # noqa: E731
-    bench.add("network", "ours", "resident, images to classes", size, operations, inference.launches(placed), check)
+    launches, outputs = inference.launches(placed), [inference.scores, inference.classes]
+    bench.add("network", "ours", "resident, images to classes", size, operations, launches, check, outputs=outputs)
     _transfers(bench, network, images, wanted, size, operations)
     layers = _Floats(bench, network, images)
     for name, multiply in (
@@ -70,12 +72,12 @@ def bench_paper_network(bench: Bench, network: Network, images: np.ndarray) -> N
         ("cuBLAS fp32", layers.cublas),
     ):
         work = lambda multiply=multiply: layers.run(multiply)  # noqa: E731
-        verdict = lambda multiply=multiply: _verdict(layers.run(multiply).argmax(1).cpu().numpy(), wanted)  # noqa: E731
-        bench.add("network", name, "resident, images to scores", size, operations, work, verdict)
+        verdict = lambda: _verdict(layers.scores.argmax(1).cpu().numpy(), wanted)  # noqa: E731
+        bench.add("network", name, "resident, images to scores", size, operations, work, verdict, outputs=[layers.scores])
 
 
 def bench_batches(bench: Bench, network: Network, batches: tuple[int, ...], seed: int) -> None:
-    """Adds our rows for each batch: in one graph, resident, and for one image from the call to the class in the CPU's memory."""
+    """Adds our rows for each batch, resident, and for one image its latency, on the GPU and from the call to a class on the CPU."""
     checked = random_images(network, _CHECKED, seed)
     classes = golden.classify(network, checked)
     for batch in batches:
@@ -83,10 +85,20 @@ def bench_batches(bench: Bench, network: Network, batches: tuple[int, ...], seed
         placed, inference = bench.device.upload(images), Inference(network, batch, images.dtype.name, bench.device)
         check = lambda inference=inference, wanted=wanted: _verdict(bench.device.download(inference.classes), wanted)  # noqa: E731
         size, operations = f"{batch:,} image{'s' * (batch > 1)}", 2.0 * batch * network.weight_bits
-        bench.add("batches", network.name, "resident, images to classes", size, operations, inference.launches(placed), check)
+        add = partial(
+            bench.add,
+            "batches",
+            network.name,
+            size=size,
+            operations=operations,
+            check=check,
+            outputs=[inference.scores, inference.classes],
+        )
+        launches = inference.launches(placed)
+        add(timed="resident, images to classes, one batch behind the other", work=launches)
         if batch == 1:
-            call = _single_call(bench, inference, placed)
-            bench.add("batches", network.name, "call to class on the CPU, wall clock", size, operations, call, check, wall=True)
+            add(timed="resident, image to class, one inference a replay", work=launches, how="alone")
+            add(timed="call to class on the CPU, wall clock", work=_single_call(bench, inference, placed), how="wall")
 
 
 def _single_call(bench: Bench, inference: Inference, images: DeviceArray) -> Callable[[], object]:
@@ -112,7 +124,17 @@ def _transfers(bench: Bench, network: Network, images: np.ndarray, wanted: np.nd
         inference(placed)
         result.copy_(classes, non_blocking=True)
 
-    bench.add("network", "ours", "end to end, with transfers", size, operations, work, lambda: _verdict(result.numpy(), wanted))
+    check = lambda: _verdict(result.numpy(), wanted)  # noqa: E731
+    bench.add(
+        "network",
+        "ours",
+        "end to end, with transfers",
+        size,
+        operations,
+        work,
+        check,
+        outputs=[inference.scores, inference.classes, result],
+    )
 
 
 @dataclass(eq=False)
@@ -145,19 +167,20 @@ class _Floats:
             self.layers.append(_Layer(signs.t().contiguous(), Packed(words, signs.shape[1]), least))
         widest = max(layer.weights.shape[1] for layer in self.layers)
         self.out = torch.empty(len(images) * widest, device=where)
+        self.scores = torch.empty(len(images), network.classes, device=where)
         self.bits = self.device.allocate((len(images), Layout(1, widest, 1).row_words), "<u4")
 
-    def run(self, multiply: Callable[["torch.Tensor", _Layer], "torch.Tensor"]) -> "torch.Tensor":
-        """Returns the scores' sums with one way of multiplying."""
+    def run(self, multiply: Callable[["torch.Tensor", _Layer], "torch.Tensor"]) -> None:
+        """Computes `scores`, the scores' sums, with one way of multiplying."""
         import torch
 
         x = self.input
         for layer in self.layers:
             sums = multiply(x, layer)
             if layer.least is None:
-                return sums
+                self.scores.copy_(sums)
+                return
             x = torch.where(sums >= layer.least, 1.0, -1.0)
-        raise AssertionError("the last layer has scores")
 
     def cublas(self, x: "torch.Tensor", layer: _Layer) -> "torch.Tensor":
         return x @ layer.weights

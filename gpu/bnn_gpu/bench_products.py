@@ -12,7 +12,7 @@ from bnn_gpu.arrays import DeviceArray
 from bnn_gpu.gemm import Packed, pack_columns_into, pack_rows_into, prepare_product
 from bnn_gpu.launches import Launch, plain_launch
 from bnn_gpu.layout import Layout
-from bnn_gpu.measure import Bench, as_array, as_tensor
+from bnn_gpu.measure import Bench, How, as_array, as_tensor
 from bnn_gpu.products import methods
 
 if TYPE_CHECKING:
@@ -88,22 +88,28 @@ def _ours(bench: Bench, problem: _Problem) -> None:
     size, device = problem.size, bench.device
     available = methods(device.target)
     for method in available if size == _WHOLE else available[:1]:
-        for cluster in (1, 2) if method == "wgmma" else (None,):
+        for cluster in (1, 2)[: 1 + device.clusters] if method == "wgmma" else (None,):
             product = prepare_product(
                 problem.a, problem.b, device, output="bits", thresholds=as_array(problem.thresholds), method=method, cluster=cluster
             )
             device.launch(product.constants)
             name = f"ours, {method}" + (f", clusters of {cluster}" if cluster else "")
-            _add(bench, problem, name, _PACKED, [product.multiply], partial(_bits_equal, product.out, problem))
+            equal, outputs = partial(_bits_equal, product.out, problem), [product.out]
+            _add(bench, problem, name, _PACKED, [product.multiply], equal, outputs)
+            if method == available[0]:
+                _add(bench, problem, name, f"{_PACKED}, cold L2", [product.multiply], equal, outputs, how="cold")
+    name = f"ours, {available[0]}"
     to_int32 = prepare_product(problem.a, problem.b, device)
     device.launch(to_int32.constants)
-    _add(
-        bench, problem, f"ours, {available[0]}", _INT32, [to_int32.multiply], lambda: _equal(as_tensor(to_int32.out), problem.sums)
-    )
+    check = lambda: _equal(as_tensor(to_int32.out), problem.sums)  # noqa: E731
+    _add(bench, problem, name, _INT32, [to_int32.multiply], check, [to_int32.out])
     to_fp32 = prepare_product(problem.a, problem.b, device, output="float32")
-    launches = [*problem.packing, to_fp32.constants, to_fp32.multiply]
-    _add(bench, problem, f"ours, {available[0]}", _FP32, launches, lambda: _equal(as_tensor(to_fp32.out), problem.sums))
-    _add(bench, problem, "ours, packing of rows and columns", "fp32 to packed", problem.packing, lambda: "see above", operations=0)
+    launches, packed = [*problem.packing, to_fp32.constants, to_fp32.multiply], [problem.a.words, problem.b.words]
+    check = lambda: _equal(as_tensor(to_fp32.out), problem.sums)  # noqa: E731
+    _add(bench, problem, name, _FP32, launches, check, [*packed, to_fp32.out])
+    wanted = [as_tensor(words).clone() for words in packed]
+    check = lambda: _verdict(sum(int((as_tensor(w) != o).sum()) for w, o in zip(packed, wanted, strict=True)), 2 * len(wanted[0]))  # noqa: E731
+    _add(bench, problem, "ours, packing of rows and columns", "fp32 to packed", problem.packing, check, packed, operations=0)
 
 
 def _paper(bench: Bench, problem: _Problem) -> None:
@@ -114,9 +120,9 @@ def _paper(bench: Bench, problem: _Problem) -> None:
     baseline = plain_launch("float_gemm", problem.x.data_ptr(), problem.w.data_ptr(), out.data_ptr(), size, size, size)
     xnor = plain_launch("xnor_gemm_u32", problem.a.words.address, problem.b.words.address, out.data_ptr(), size, size, size, words)
     check = lambda: _equal(out, problem.sums)  # noqa: E731
-    _add(bench, problem, "paper: baseline kernel", "fp32 to fp32", [baseline], check)
-    _add(bench, problem, "paper: XNOR kernel", "packed to fp32", [xnor], check)
-    _add(bench, problem, "paper: XNOR kernel", _FP32, [*problem.packing, xnor], check)
+    _add(bench, problem, "paper: baseline kernel", "fp32 to fp32", [baseline], check, [out])
+    _add(bench, problem, "paper: XNOR kernel", "packed to fp32", [xnor], check, [out])
+    _add(bench, problem, "paper: XNOR kernel", _FP32, [*problem.packing, xnor], check, [problem.a.words, problem.b.words, out])
 
 
 def _end_to_end(bench: Bench, problem: _Problem) -> None:
@@ -135,14 +141,15 @@ def _end_to_end(bench: Bench, problem: _Problem) -> None:
             bench.device.launch(launch)
         result.copy_(out, non_blocking=True)
 
-    _add(bench, problem, "ours", _END, work, lambda: _equal(result, problem.sums.cpu()))
+    check = lambda: _equal(result, problem.sums.cpu())  # noqa: E731
+    _add(bench, problem, "ours", _END, work, check, [problem.a.words, problem.b.words, product.out, result])
 
     def cublas() -> None:
         problem.x.copy_(hosts[0], non_blocking=True)
         problem.w.copy_(hosts[1], non_blocking=True)
         result.copy_(problem.x @ problem.w, non_blocking=True)
 
-    _add(bench, problem, "cuBLAS fp32", _END, cublas, lambda: _equal(result, problem.sums.cpu()))
+    _add(bench, problem, "cuBLAS fp32", _END, cublas, check, [result])
 
 
 def _cublas(bench: Bench, problem: _Problem) -> None:
@@ -150,14 +157,14 @@ def _cublas(bench: Bench, problem: _Problem) -> None:
 
     out = torch.empty_like(problem.sums)
 
-    def multiply(tf32: bool) -> torch.Tensor:
+    def multiply(tf32: bool) -> None:
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.mm(problem.x, problem.w, out=out)
         torch.backends.cuda.matmul.allow_tf32 = False
-        return out
 
-    _add(bench, problem, "cuBLAS fp32", "fp32 to fp32", lambda: multiply(False), lambda: _equal(multiply(False), problem.sums))
-    _add(bench, problem, "cuBLAS tf32", "fp32 to fp32", lambda: multiply(True), lambda: _equal(multiply(True), problem.sums))
+    check = lambda: _equal(out, problem.sums)  # noqa: E731
+    _add(bench, problem, "cuBLAS fp32", "fp32 to fp32", lambda: multiply(False), check, [out])
+    _add(bench, problem, "cuBLAS tf32", "fp32 to fp32", lambda: multiply(True), check, [out])
     _cublas_bf16(bench, problem)
     _cublas_int8(bench, problem)
     _cublas_fp8(bench, problem)
@@ -169,7 +176,7 @@ def _cublas_bf16(bench: Bench, problem: _Problem) -> None:
 
     x, w, rounded = problem.x.bfloat16(), problem.w.bfloat16(), problem.sums.bfloat16()
     out = torch.empty_like(rounded)
-    _add(bench, problem, "cuBLAS bf16", "bf16 to bf16", lambda: torch.mm(x, w, out=out), lambda: _rounded(out, rounded))
+    _add(bench, problem, "cuBLAS bf16", "bf16 to bf16", lambda: torch.mm(x, w, out=out), lambda: _rounded(out, rounded), [out])
     narrow = max(1, problem.size // 16)
     thin = x[:, :narrow].contiguous(), w[:narrow].contiguous()
     name, operations = "cuBLAS bf16, K / 16: the bytes of bits", 2.0 * problem.size**2 * narrow
@@ -180,14 +187,8 @@ def _cublas_int8(bench: Bench, problem: _Problem) -> None:
     import torch
 
     x, w = problem.x.to(torch.int8), problem.w.t().contiguous().to(torch.int8).t()
-    _add(
-        bench,
-        problem,
-        "cuBLASLt int8",
-        "int8 to int32",
-        lambda: torch._int_mm(x, w),
-        lambda: _equal(torch._int_mm(x, w), problem.sums),
-    )
+    last = _Last(lambda: torch._int_mm(x, w))
+    _add(bench, problem, "cuBLASLt int8", "int8 to int32", last.compute, lambda: _equal(last.result(), problem.sums))
 
 
 def _cublas_fp8(bench: Bench, problem: _Problem) -> None:
@@ -195,12 +196,22 @@ def _cublas_fp8(bench: Bench, problem: _Problem) -> None:
 
     one = torch.ones((), device=bench.torch_device)
     x, w = problem.x.to(torch.float8_e4m3fn), problem.w.t().contiguous().to(torch.float8_e4m3fn).t()
+    last = _Last(lambda: torch._scaled_mm(x, w, scale_a=one, scale_b=one, out_dtype=torch.bfloat16))
+    rounded = problem.sums.bfloat16()
+    _add(bench, problem, "cuBLASLt fp8", "fp8 to bf16", last.compute, lambda: _rounded(last.result(), rounded))
 
-    def multiply() -> torch.Tensor:
-        product: torch.Tensor = torch._scaled_mm(x, w, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
-        return product
 
-    _add(bench, problem, "cuBLASLt fp8", "fp8 to bf16", multiply, lambda: _rounded(multiply(), problem.sums.bfloat16()))
+class _Last:
+    """The last result of a call that makes a new tensor each time; it can be had once, so that a check sees no older one."""
+
+    def __init__(self, call: "Callable[[], torch.Tensor]") -> None:
+        self.call, self.tensors = call, list["torch.Tensor"]()
+
+    def compute(self) -> None:
+        self.tensors[:] = [self.call()]
+
+    def result(self) -> "torch.Tensor":
+        return self.tensors.pop()
 
 
 def _add(
@@ -210,10 +221,13 @@ def _add(
     timed: str,
     work: Callable[[], object] | Sequence[Launch],
     check: Callable[[], str],
+    outputs: "Sequence[DeviceArray | torch.Tensor]" = (),
     *,
     operations: float | None = None,
+    how: How = "chained",
 ) -> None:
-    bench.add("products", name, timed, f"{problem.size}^3", problem.operations if operations is None else operations, work, check)
+    operations = problem.operations if operations is None else operations
+    bench.add("products", name, timed, f"{problem.size}^3", operations, work, check, outputs=outputs, how=how)
 
 
 def _equal(found: "torch.Tensor", wanted: "torch.Tensor") -> str:

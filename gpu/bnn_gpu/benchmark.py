@@ -2,10 +2,10 @@
 """The benchmark: the paper's table and ours on the GPU at hand, correctness first, to JSON, Markdown and a plot."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -25,8 +25,10 @@ from bnn_gpu.products import Product
 from bnn_hw import __version__
 from bnn_hw.errors import ArtefactError
 
-__all__ = ["markdown", "run_benchmark"]
+__all__ = ["PARTS", "Part", "markdown", "run_benchmark"]
 
+Part: TypeAlias = Literal["networks", "products"]
+PARTS: Final[tuple[Part, ...]] = ("networks", "products")
 _SEED = 2016
 
 
@@ -35,15 +37,18 @@ def run_benchmark(
     *,
     quick: bool = False,
     overlap: bool = True,
+    clusters: bool = True,
+    wgmma: bool = True,
+    parts: Collection[Part] = PARTS,
     images: np.ndarray | None = None,
     on_row: Callable[[Row], None] = lambda row: None,
 ) -> dict[str, Any]:
-    """Measures everything and returns it; writes results.json, results.md and results.png to `folder`, the first after each part.
+    """Measures everything and returns it; writes results.json, .md and .png to `folder`, the first two after each part.
 
-    `images`: [images, 784] uint8 for the paper's network, MNIST's test set; random ones without. Raises `ToolError` where there
-    is no GPU, no driver or no torch, before anything is written.
+    `overlap`, `clusters` and `wgmma` are as for `open_device`. `images`: [images, 784] uint8 for the paper's network, MNIST's test
+    set; random ones without. Raises `ToolError` where there is no GPU, no driver or no torch, before anything is written.
     """
-    device = open_device(overlap=overlap)
+    device = open_device(overlap=overlap, clusters=clusters, wgmma=wgmma)
     require_torch()
     bench = Bench(device, quick, on_row)
     facts = {
@@ -51,6 +56,7 @@ def run_benchmark(
         "device": device.name,
         "multiprocessors": device.multiprocessors,
         "clock_mhz": device.clock_mhz,
+        "l2_bytes": device.l2_bytes,
         "target": device.target,
         "bnn_hw": __version__,
         "seed": _SEED,
@@ -60,19 +66,21 @@ def run_benchmark(
     if images is not None and (images.shape[1:] != (784,) or images.dtype != np.uint8):
         raise ArtefactError(f"images must be [images, 784] uint8, not {list(images.shape)} {images.dtype}")
     chosen = random_images(network, 1000 if quick else PAPER_IMAGES, _SEED) if images is None else images
-    parts: list[Callable[[], None]] = []
+    work: list[Callable[[], None]] = []
     if device.target == "sm_90a":
-        parts += [lambda product=product: bench.issue_rate(product) for product in (Product.AND, Product.U8)]  # type: ignore[misc]
-    parts += [lambda: bench_paper_network(bench, network, chosen)]
-    parts += [lambda: bench_batches(bench, network, QUICK_BATCHES if quick else BATCHES, _SEED)]
-    order = sorted(QUICK_SIZES if quick else SIZES, key=lambda size: size != 8192)  # the paper's size first
-    parts += [lambda size=size: bench_size(bench, size, _SEED) for size in order]  # type: ignore[misc]
+        work += [lambda product=product: bench.issue_rate(product) for product in (Product.AND, Product.U8)]  # type: ignore[misc]
+    if "networks" in parts:
+        work += [lambda: bench_paper_network(bench, network, chosen)]
+        work += [lambda: bench_batches(bench, network, QUICK_BATCHES if quick else BATCHES, _SEED)]
+    if "products" in parts:
+        order = sorted(QUICK_SIZES if quick else SIZES, key=lambda size: size != 8192)  # the paper's size first
+        work += [lambda size=size: bench_size(bench, size, _SEED) for size in order]  # type: ignore[misc]
     folder.mkdir(parents=True, exist_ok=True)
-    for part in parts:
+    for part in work:
         part()
-        facts["clocks_loaded"] = clocks()
+        facts["clocks_loaded"], facts["clock_mhz_loaded"] = clocks(), bench.clock_mhz
         (folder / "results.json").write_text(json.dumps(bench.json(facts), indent=2) + "\n")
-    (folder / "results.md").write_text(markdown(bench.rows, facts))
+        (folder / "results.md").write_text(markdown(bench.rows, facts))
     _plot(bench.rows, folder / "results.png", device.name)
     return bench.json(facts)
 
@@ -82,6 +90,7 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
     peak = next((row.tops for row in rows if row.section == "peak" and row.tops), None)
     lines = [
         f"{facts['device']}, {facts['date']}; under load, SM and memory clock, power, °C, driver: {facts['clocks_loaded']}",
+        _caches_and_clock(facts),
         "",
     ]
     lines += [
@@ -114,6 +123,16 @@ def markdown(rows: list[Row], facts: dict[str, Any]) -> str:
             cells += [f"{other.timing.median_us / timing.median_us:,.1f}" if other and other.timing else "" for other in references]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _caches_and_clock(facts: dict[str, Any]) -> str:
+    megabytes = 3 * 8192**2 / 8 / 1e6
+    warm = (
+        f"L2 is warm but where a row says cold: 8192^3 in bits is {megabytes:.0f} MB with its result, "
+        f"of {facts['l2_bytes'] / 1e6:.0f} MB of L2"
+    )
+    clock = facts["clock_mhz_loaded"]
+    return warm if clock is None else f"{warm}; SM clock by the cycles that wgmma takes: {clock:,.0f} MHz"
 
 
 def _plain(row: Row) -> bool:

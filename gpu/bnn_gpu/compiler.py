@@ -4,9 +4,9 @@
 import hashlib
 import tempfile
 from functools import cache
-from io import StringIO
 from pathlib import Path
-from typing import Final
+from types import ModuleType
+from typing import Any, Final
 
 from bnn_gpu.launches import Kernel
 from bnn_hw.errors import ToolError
@@ -37,15 +37,23 @@ class CompiledKernel(bytes):
 def cubin(kernel: Kernel, target: str, folder: Path | None = None) -> bytes:
     """Returns a kernel's machine code for a target, from `folder` where it has been compiled before.
 
-    Without `folder`: bnn_hw/kernels in the user's cache. What is there is named by the SHA-256 of all sources, macros, target
-    and compiler version, and written whole or not at all.
+    Without `folder`: bnn_hw/kernels in the user's cache. A file's name has the target, the SHA-256 of all sources and macros, and
+    the compiler's version. Where there is no compiler, code of any version does, compiled on another machine.
     """
     folder = folder or Path.home() / ".cache" / "bnn_hw" / "kernels"
-    path = folder / f"{kernel.name}-{target}-{_digest(kernel, target)}.cubin"
+    content = f"{kernel.name}-{target}-{_digest(kernel)}"
+    path = folder / f"{content}-{_compiler_version()}.cubin"
     try:
         return path.read_bytes()
     except OSError:
+        pass
+    try:
         code = bytes(compile_kernel(kernel, target))
+    except ToolError:
+        others = sorted(folder.glob(f"{content}-*.cubin"))
+        if not others:
+            raise
+        return others[-1].read_bytes()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
@@ -58,30 +66,24 @@ def cubin(kernel: Kernel, target: str, folder: Path | None = None) -> bytes:
 
 def compile_kernel(kernel: Kernel, target: str) -> CompiledKernel:
     """Compiles a kernel for a target, as ``sm_90a``. Raises `ToolError` when the compiler is missing or refuses."""
+    nvrtc = _nvrtc()
+    options = [f"-arch={target}", "-std=c++17", f"-I{KERNELS}", "--ptxas-options=-v"]
+    options += [f"-D{name}={value}" for name, value in kernel.defines]
+    program = _ask(nvrtc.nvrtcCreateProgram(kernel_source(kernel.name).encode(), f"{kernel.name}.cu".encode(), 0, [], []))
     try:
-        try:
-            from cuda.core import Program, ProgramOptions
-        except ImportError:  # cuda-core before 0.5, which some images of GPU machines have
-            from cuda.core.experimental import Program, ProgramOptions
-    except ImportError as error:
-        raise ToolError(f"cuda-core, which compiles CUDA kernels, is not installed ({error}): {INSTALL}") from error
-    macros = [(name, value) for name, value in kernel.defines]
-    options = ProgramOptions(
-        name=f"{kernel.name}.cu",
-        arch=target,
-        std="c++17",
-        include_path=[str(KERNELS)],
-        define_macro=macros or None,
-        ptxas_options=["-v"],
-    )
-    log = StringIO()
-    try:
-        code = Program(kernel_source(kernel.name), "c++", options).compile("cubin", logs=log).code
-    except Exception as error:  # of NVRTC, missing or unhappy: cuda.core has no common class
-        reason = " ".join(str(error).split())
-        raise ToolError(f"NVRTC does not compile {kernel.name} for {target}: {reason}; {INSTALL}") from error
+        (error,) = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
+        log = bytearray(_ask(nvrtc.nvrtcGetProgramLogSize(program)))
+        _ask(nvrtc.nvrtcGetProgramLog(program, log))
+        text = log.rstrip(b"\0").decode()
+        if error:
+            reason = " ".join(f"{error.name} {text}".split())
+            raise ToolError(f"NVRTC does not compile {kernel.name} for {target}: {reason}; {INSTALL}")
+        code = bytearray(_ask(nvrtc.nvrtcGetCUBINSize(program)))
+        _ask(nvrtc.nvrtcGetCUBIN(program, code))
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
     compiled = CompiledKernel(code)
-    compiled.log = log.getvalue()
+    compiled.log = text
     return compiled
 
 
@@ -107,29 +109,37 @@ def kernel_source(name: str) -> str:
 
 @cache
 def _architectures() -> tuple[int, ...]:
-    try:
-        from cuda.bindings import nvrtc
-
-        _, numbers = nvrtc.nvrtcGetSupportedArchs()
-    except Exception as error:  # the package or its library is missing; there is no common class
-        raise ToolError(f"NVRTC, which compiles CUDA kernels, is not installed ({error}): {INSTALL}") from error
-    return tuple(numbers)
+    return tuple(_ask(_nvrtc().nvrtcGetSupportedArchs()))
 
 
-def _digest(kernel: Kernel, target: str) -> str:
+def _digest(kernel: Kernel) -> str:
     headers = sorted((path.name, path.read_text()) for path in KERNELS.glob("*.cuh"))
-    content = (kernel_source(kernel.name), headers, kernel.defines, target, _compiler_version())
-    return hashlib.sha256(repr(content).encode()).hexdigest()
+    return hashlib.sha256(repr((kernel_source(kernel.name), headers, kernel.defines)).encode()).hexdigest()
 
 
 @cache
 def _compiler_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    try:
+        return "nvrtc{}.{}".format(*_nvrtc().nvrtcVersion()[1:])
+    except ToolError:
+        return "none"
 
-    found = []
-    for package in ("nvidia-cuda-nvrtc", "cuda-core"):
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"{package} of unknown version")
-    return ", ".join(found)
+
+@cache
+def _nvrtc() -> ModuleType:
+    """Returns NVRTC's interface. Raises `ToolError` where the package or its library is missing."""
+    try:
+        from cuda.bindings import nvrtc
+
+        nvrtc.nvrtcVersion()
+    except Exception as error:  # of the package or its library: there is no common class
+        raise ToolError(f"NVRTC, which compiles CUDA kernels, is not installed ({error}): {INSTALL}") from error
+    return nvrtc
+
+
+def _ask(answer: tuple[Any, ...]) -> Any:
+    """Returns what a call of NVRTC gives beside its error code. Raises `ToolError` for an error."""
+    error, *results = answer
+    if error:
+        raise ToolError(f"NVRTC says {error.name}")
+    return results[0] if results else None

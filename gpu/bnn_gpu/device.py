@@ -25,7 +25,8 @@ _L2_256B: Final = 3  # CU_TENSOR_MAP_L2_PROMOTION_L2_256B
 
 @dataclass(eq=False)
 class Device:
-    """An open GPU. `target` is what kernels are compiled for; `overlap`: whether kernels may start before the one before is done.
+    """An open GPU. `target` is what kernels are compiled for; `overlap`: whether kernels may start before the one before is done;
+    `clusters`: whether blocks may share what they load.
 
     `stream` arguments are handles of CUDA streams, 0 the default one. Each method makes the device's context the current one.
     """
@@ -35,9 +36,11 @@ class Device:
     capability: tuple[int, int]
     multiprocessors: int
     clock_mhz: float
+    l2_bytes: int
     target: str
     context: Any
     overlap: bool = True
+    clusters: bool = True
     functions: dict[Kernel, Any] = field(default_factory=dict)
 
     def allocate(self, shape: tuple[int, ...], dtype: str, stream: int = 0, *, zero: bool = False) -> DeviceArray:
@@ -71,12 +74,16 @@ class Device:
         """Copies an array to another of its size."""
         _ask(self._driver().cuMemcpyDtoDAsync(to.address, source.address, source.nbytes, stream))
 
+    def fill(self, array: DeviceArray, byte: int, stream: int = 0) -> None:
+        """Sets each byte of an array."""
+        _ask(self._driver().cuMemsetD8Async(array.address, byte, array.nbytes, stream))
+
     def synchronize(self, stream: int = 0) -> None:
         """Waits for all work on a stream. Raises `ToolError` where a kernel has failed."""
         _ask(self._driver().cuStreamSynchronize(stream))
 
-    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
-        """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128x128, with the 128-byte swizzle and zeros outside."""
+    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int, box_rows: int) -> bytes:
+        """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128 bytes, with the 128-byte swizzle and zeros outside."""
         self._driver()
         storage = ctypes.create_string_buffer(128 + 63)
         place = -(-ctypes.addressof(storage) // 64) * 64
@@ -88,7 +95,7 @@ class Device:
             address,
             longs(row_bytes, rows),
             longs(stride_bytes),
-            ints(128, 128),
+            ints(128, box_rows),
             ints(1, 1),
             0,
             _SWIZZLE_128B,
@@ -141,14 +148,24 @@ class Device:
 
     def elapsed_ms(self, work: Callable[[], None], stream: int = 0) -> float:
         """Returns how long the work that `work` puts on a stream takes, between two events."""
+        return self.each_ms(work, lambda: None, 1, stream)[0]
+
+    def each_ms(self, work: Callable[[], None], before: Callable[[], None], count: int, stream: int = 0) -> list[float]:
+        """Returns how long each of some executions of `work` takes, between events of its own; `before` comes ahead, untimed.
+
+        All are enqueued before the first is waited for: where `before` takes the GPU longer than the host takes to enqueue `work`,
+        the host does not count.
+        """
         driver = self._driver()
-        start, end = (_ask(driver.cuEventCreate(0)) for _ in range(2))
-        _ask(driver.cuEventRecord(start, stream))
-        work()
-        _ask(driver.cuEventRecord(end, stream))
-        _ask(driver.cuEventSynchronize(end))
-        elapsed = float(_ask(driver.cuEventElapsedTime(start, end)))
-        for event in (start, end):
+        events = [(_ask(driver.cuEventCreate(0)), _ask(driver.cuEventCreate(0))) for _ in range(count)]
+        for start, end in events:
+            before()
+            _ask(driver.cuEventRecord(start, stream))
+            work()
+            _ask(driver.cuEventRecord(end, stream))
+        _ask(driver.cuEventSynchronize(events[-1][1]))
+        elapsed = [float(_ask(driver.cuEventElapsedTime(start, end))) for start, end in events]
+        for event in (event for pair in events for event in pair):
             _ask(driver.cuEventDestroy(event))
         return elapsed
 
@@ -195,8 +212,11 @@ class _Graph:
             return
 
 
-def open_device(index: int = 0, *, overlap: bool = True) -> Device:
-    """Opens a GPU. Raises `ToolError` when there is no driver, no such GPU, or none that the kernels can be compiled for."""
+def open_device(index: int = 0, *, overlap: bool = True, clusters: bool = True, wgmma: bool = True) -> Device:
+    """Opens a GPU; on Hopper, `overlap`, `clusters` and `wgmma` say what is used of it.
+
+    Raises `ToolError` when there is no driver, no such GPU, or none that the kernels can be compiled for.
+    """
     driver = _driver()
     try:
         (error,) = driver.cuInit(0)
@@ -209,18 +229,24 @@ def open_device(index: int = 0, *, overlap: bool = True) -> Device:
         raise ToolError(f"no GPU {index}: this machine has {count}")
     handle = _ask(driver.cuDeviceGet(index))
     ask = driver.CUdevice_attribute
-    major, minor, processors, clock_khz = (
+    major, minor, processors, clock_khz, l2_bytes = (
         _ask(driver.cuDeviceGetAttribute(attribute, handle))
         for attribute in (
             ask.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
             ask.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
             ask.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
             ask.CU_DEVICE_ATTRIBUTE_CLOCK_RATE,
+            ask.CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE,
         )
     )
     name = _ask(driver.cuDeviceGetName(256, handle)).rstrip(b"\0").decode()
     context = _ask(driver.cuDevicePrimaryCtxRetain(handle))
-    return Device(index, name, (major, minor), processors, clock_khz / 1000, target_of((major, minor)), context, overlap)
+    target = target_of((major, minor))
+    if not wgmma:
+        target = target.removesuffix("a")  # Hopper without what only sm_90a has
+    return Device(
+        index, name, (major, minor), processors, clock_khz / 1000, l2_bytes, target, context, overlap=overlap, clusters=clusters
+    )
 
 
 def device_of(array: DeviceArray, name: str) -> int:

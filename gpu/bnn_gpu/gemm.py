@@ -11,7 +11,7 @@ from bnn_gpu.device import device_of, open_device
 from bnn_gpu.inference import Executor
 from bnn_gpu.launches import Launch, Multiplication, constants_launch, multiply_launch, pack_columns_launch, pack_rows_launch
 from bnn_gpu.layout import Layout
-from bnn_gpu.products import PADDED_COLUMNS, Method, Output, bit_product, methods
+from bnn_gpu.products import PADDED_COLUMNS, VALUE_LIMIT, Method, Output, bit_product, methods
 from bnn_hw.errors import ArtefactError
 
 __all__ = [
@@ -96,10 +96,12 @@ def prepare_product(
     thresholds: DeviceArray | None = None,
     method: Method | None = None,
     cluster: int | None = None,
+    tile_columns: int | None = None,
 ) -> Product2D:
     """Returns the launches of ``a b^T``; with `thresholds` [b.rows] int32 of matches, of the bits ``matches >= threshold``.
 
-    `method`: ``wgmma``, ``mma`` or ``popc``, by default the device's best. Raises `ArtefactError` where the two do not fit.
+    `method`: ``wgmma``, ``mma`` or ``popc``, by default the device's best. `cluster` and `tile_columns` are
+    as for `multiply_launch`. Raises `ArtefactError` where the two do not fit.
     """
     possible = methods(device.target)
     if method is not None and method not in possible:
@@ -108,6 +110,8 @@ def prepare_product(
         raise ArtefactError(f"both operands must have as many bits in a row, not {a.bits:,} and {b.bits:,}")
     if a.rows * b.rows > MAX_ELEMENTS:
         raise ArtefactError(f"the product must have {MAX_ELEMENTS:,} elements at the most, not {a.rows:,} x {b.rows:,}; split it")
+    if a.bits >= VALUE_LIMIT:
+        raise ArtefactError(f"rows must have fewer than {VALUE_LIMIT:,} bits, not {a.bits:,}")
     kind = Output[output.upper()]
     if (thresholds is None) == (kind == Output.BITS):
         raise ArtefactError("thresholds go with an output of bits, and only with it")
@@ -136,7 +140,7 @@ def prepare_product(
     )
     address = 0 if thresholds is None else thresholds.address
     prepare = constants_launch(product, kind, b.words.address, b.words.stride, address, constants.address, b.rows, padded, b.bits)
-    multiply = multiply_launch(device, device.target, chosen, product, kind, task, cluster=cluster)
+    multiply = multiply_launch(device, device.target, chosen, product, kind, task, cluster=cluster, tile_columns=tile_columns)
     return Product2D(prepare, multiply, out, (a.words, b.words, constants, *([thresholds] if thresholds else [])))
 
 

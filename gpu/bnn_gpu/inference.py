@@ -29,6 +29,7 @@ from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step
 __all__ = ["Executor", "Inference", "classify", "infer"]
 
 _FEW_ROWS: Final = 8  # up to so many images a dense layer reads its weights once an image instead of filling tiles
+_MATVEC_COLUMNS: Final = 32  # of a block of matvec, which finds the class where it has all scores
 _MAX_ROWS: Final = (1 << 31) - 256
 _MAX_BATCH: Final = 1 << 16
 _MAX_BATCH_BYTES: Final = 1 << 32
@@ -113,16 +114,16 @@ class Inference:
             raise ArtefactError(f"images must be {self.images:,}, as the inference was prepared for, not {taken.shape[0]:,}")
         if taken.dtype.name != self.dtype:
             raise ArtefactError(f"images must be {self.dtype}, as the inference was prepared for, not {taken.dtype.name}")
-        launches = self.launches(taken)
         if self.graphs:
             key = taken.address, taken.stride
-            if key not in self._graphs:
+            graph = self._graphs.get(key)
+            if graph is None:
                 if len(self._graphs) >= 16:  # of callers that bring other memory each time
                     self._graphs.clear()
-                self._graphs[key] = self.device.graph(launches)
-            self.device.replay(self._graphs[key], handle)
+                graph = self._graphs[key] = self.device.graph(self.launches(taken))
+            self.device.replay(graph, handle)
         else:
-            for launch in launches:
+            for launch in self.launches(taken):
                 self.device.launch(launch, handle)
         return self.scores
 
@@ -134,7 +135,13 @@ class Inference:
             output = None if isinstance(step.layer, Scores) else next(outputs)
             launches.append(self._launch(step, signal, output))
             signal = output or signal
+        if self._scores_find_classes:
+            return launches
         return [*launches, argmax_launch(self.scores.address, self.classes.address, self.images, self.network.classes)]
+
+    @property
+    def _scores_find_classes(self) -> bool:
+        return self.images <= self.few_rows and self.network.classes <= _MATVEC_COLUMNS
 
     def _take(self, images: DeviceArray) -> tuple[_Signal, list[Launch]]:
         """Returns images as the first layer reads them: where they are if their layout allows it, else through a kernel."""
@@ -222,6 +229,7 @@ class Inference:
             out_stride=0 if output is None else output.layout.row_words,
             out_words=0 if output is None else output.layout.pixel_words if isinstance(layer, Conv) else output.layout.row_words,
             place_classes=0 if stored.place_classes is None else stored.place_classes.address,
+            winners=self.classes.address if output is None and self._scores_find_classes else 0,
             geometry=_geometry(layer, step, signal) if isinstance(layer, Conv) else None,
         )
         kind = Output.INT32 if output is None else Output.BITS

@@ -30,10 +30,9 @@ __all__ = [
 ]
 
 _TILE: Final = 128  # rows and columns of a tile in gemm.cu, rows in gemm_sm90.cu
-_TILE_COLUMNS_SM90: Final = 256
 _STAGE_BYTES: Final = 2 * _TILE * 128
-_SHARED_SM90: Final = 4 * 3 * 128 * 128 + 64
-_POINTERS: Final = {"a", "b", "out", "x", "mask", "constants", "place_classes", "thresholds", "scores", "cycles", "sink"}
+_STAGES_SM90: Final = 4
+_POINTERS: Final = {"a", "b", "out", "x", "mask", "constants", "place_classes", "thresholds", "scores", "cycles", "sink", "winners"}
 _LONGS: Final = {"a_stride", "b_stride", "out_stride", "x_stride"}
 
 
@@ -64,8 +63,11 @@ class MapMaker(Protocol):
     @property
     def multiprocessors(self) -> int: ...
 
-    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int) -> bytes:
-        """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128x128 with the 128-byte swizzle."""
+    @property
+    def clusters(self) -> bool: ...
+
+    def tensor_map(self, address: int, rows: int, row_bytes: int, stride_bytes: int, box_rows: int) -> bytes:
+        """Returns a CUtensorMap of bytes [rows, row_bytes] in boxes of 128 bytes of some rows, with the 128-byte swizzle."""
         ...
 
 
@@ -90,7 +92,7 @@ class Multiplication:
     """``out = f(a b^T)``: addresses, strides and row lengths in 32-bit words, and how many rows and columns.
 
     `constants` and `place_classes` are addresses of what `Constants` holds; `out_words` are the words of a row (for a
-    convolution of a place) of packed bits.
+    convolution of a place) of packed bits. `winners`, for `matvec` alone: where the column of the greatest goes, or 0.
     """
 
     a: int
@@ -106,6 +108,7 @@ class Multiplication:
     out_stride: int = 0
     out_words: int = 0
     place_classes: int = 0
+    winners: int = 0
     geometry: Geometry | None = None
 
 
@@ -118,13 +121,16 @@ def multiply_launch(
     task: Multiplication,
     *,
     cluster: int | None = None,
+    tile_columns: int | None = None,
 ) -> Launch:
     """Returns the launch of a product by a method that the target has; few dense rows go to `matvec`, without tensor cores.
 
-    `cluster`: how many blocks share b under wgmma, 1 or 2; without it, 2 where there are two tiles of rows.
+    `cluster`: how many blocks share b under wgmma, 1 or 2; without it, 2 where the device has clusters and rows fill two tiles.
+    `tile_columns`: 256, 64 or, but for bits, 16; without it, narrow ones where all of them are computed at once.
     """
     if method == "wgmma" and task.geometry is None:
-        return _sm90(maps, product, output, task, cluster or (2 if task.rows > _TILE else 1))
+        cluster = cluster or (2 if maps.clusters and task.rows > _TILE else 1)
+        return _sm90(maps, product, output, task, cluster, tile_columns or _tile_columns(maps, output, task))
     stages = 2 if target == "sm_75" else 3  # of 32 KB: 64 KB are all that an sm_75 block has, 99 KB an sm_86 block
     geometry = task.geometry or Geometry(pixel_words=task.k_words)
     vector = next(words for words in (4, 2, 1) if geometry.pixel_words % words == 0)
@@ -134,25 +140,42 @@ def multiply_launch(
         "a b out constants place_classes a_stride b_stride out_stride rows columns k_words padded_columns out_words places "
         "place_columns image_rows image_columns pixel_words kernel_columns stride_rows stride_columns above left"
     )
-    kernel = Kernel("gemm", _defines(PRODUCT=product, OUTPUT=output, VECTOR=vector, STAGES=stages))
+    kernel = Kernel("gemm", _defines(PRODUCT=product, OUTPUT=output, PAIRS=_pairs(output, task), VECTOR=vector, STAGES=stages))
     tiles = -(-task.rows // _TILE) * -(-task.columns // _TILE)
     return Launch(kernel, (tiles, 1, 1), (256, 1, 1), _arguments(names, fields), stages * _STAGE_BYTES, overlaps=True)
 
 
-def _sm90(maps: MapMaker, product: Product, output: Output, task: Multiplication, cluster: int) -> Launch:
+def _sm90(maps: MapMaker, product: Product, output: Output, task: Multiplication, cluster: int, columns: int) -> Launch:
     fields = {**vars(task), "k_bytes": 4 * task.k_words}
-    fields["a"] = maps.tensor_map(task.a, task.rows, 4 * task.k_words, 4 * task.a_stride)
-    fields["b"] = maps.tensor_map(task.b, task.columns, 4 * task.k_words, 4 * task.b_stride)
-    kernel = Kernel("gemm_sm90", _defines(PRODUCT=product, OUTPUT=output, CLUSTER=cluster))
-    tiles = -(-task.rows // (cluster * _TILE)) * -(-task.columns // _TILE_COLUMNS_SM90)
+    fields["a"] = maps.tensor_map(task.a, task.rows, 4 * task.k_words, 4 * task.a_stride, _TILE)
+    fields["b"] = maps.tensor_map(task.b, task.columns, 4 * task.k_words, 4 * task.b_stride, min(128, columns // cluster))
+    pairs, tail = _pairs(output, task), -(-task.k_words // 8) % 4
+    macros = _defines(PRODUCT=product, OUTPUT=output, PAIRS=pairs, CLUSTER=cluster, COLUMNS=columns, TAIL=tail)
+    tiles = -(-task.rows // (cluster * _TILE)) * -(-task.columns // columns)
     names = "a b out constants out_stride rows columns k_bytes padded_columns out_words"
     blocks = cluster * min(tiles, max(1, maps.multiprocessors // cluster))
-    return Launch(kernel, (blocks, 1, 1), (384, 1, 1), _arguments(names, fields), _SHARED_SM90, cluster, overlaps=True)
+    shared = _STAGES_SM90 * (_TILE + columns) * 128 + 64
+    return Launch(
+        Kernel("gemm_sm90", macros), (blocks, 1, 1), (384, 1, 1), _arguments(names, fields), shared, cluster, overlaps=True
+    )
+
+
+def _tile_columns(maps: MapMaker, output: Output, task: Multiplication) -> int:
+    """Returns how many columns tiles have: few where the product has no more, or where each multiprocessor gets one at the most."""
+    if output != Output.BITS and task.columns <= 16:
+        return 16
+    blocks = -(-task.rows // _TILE) * -(-task.columns // 64)
+    return 64 if blocks <= maps.multiprocessors else 256
+
+
+def _pairs(output: Output, task: Multiplication) -> bool:
+    """Returns whether outputs are written two at a time; bits never are, and have one kernel."""
+    return output == Output.BITS or task.columns % 2 == 0
 
 
 def matvec_launch(product: Product, output: Output, task: Multiplication) -> Launch:
     """Returns the launch of a dense product of few rows, bits (POPC) or bytes; each row reads all weights."""
-    names = "a b out constants a_stride b_stride out_stride rows columns k_words padded_columns out_words"
+    names = "a b out constants winners a_stride b_stride out_stride rows columns k_words padded_columns out_words"
     words = task.out_words if output == Output.BITS else -(-task.columns // 32)
     kernel = Kernel("matvec", _defines(PRODUCT=product, OUTPUT=output))
     return Launch(kernel, (words, task.rows, 1), (256, 1, 1), _arguments(names, vars(task)), overlaps=True)

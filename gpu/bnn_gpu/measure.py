@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
 
@@ -19,17 +19,21 @@ from bnn_hw.errors import BnnHwError, ToolError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PRODUCT_OPERATIONS", "Bench", "Row", "Timing", "as_array", "as_tensor", "clocks", "require_torch"]
+__all__ = ["PRODUCT_OPERATIONS", "Bench", "How", "Row", "Timing", "as_array", "as_tensor", "clocks", "require_torch"]
 
+How: TypeAlias = Literal["chained", "alone", "cold", "wall"]
 PRODUCT_OPERATIONS: Final = 2 * 64 * 256 * 256  # of a wgmma m64n256k256 on bits; an int8 one of k32 has an eighth
 _TARGET_MS: Final = 20.0  # of a sample
 _SAMPLES: Final = 9
 _ROUNDS: Final = 2000  # of the measurement of wgmma's rate
+_ALONE: Final = 25  # samples of one execution each
+_POISON: Final = 0xA5
+_FLUSHED: Final = 4  # times the second-level cache that is written to empty it
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Microseconds of one execution: the median of some samples, each the mean of many executions, and the extremes."""
+    """Microseconds of one execution: the median of some samples, each of one or the mean of many executions, and the extremes."""
 
     median_us: float
     least_us: float
@@ -63,6 +67,7 @@ class Bench:
     on_row: Callable[[Row], None]
     rows: list[Row] = field(default_factory=list)
     torch_device: str = "cuda"
+    clock_mhz: float | None = None  # under load, by `issue_rate`
 
     def add(
         self,
@@ -74,18 +79,24 @@ class Bench:
         work: Callable[[], object] | Sequence[Launch],
         check: Callable[[], str],
         *,
-        wall: bool = False,
+        outputs: "Sequence[DeviceArray | torch.Tensor]" = (),
+        how: How = "chained",
     ) -> None:
-        """Executes once and checks the result, times, and checks again; what fails becomes a row that says so.
+        """Executes once and checks the result, times, and checks what was timed; what fails becomes a row that says so.
 
-        `work`: launches, timed many to a CUDA graph so that the host does not count, or a call that enqueues on the default
-        stream; with `wall` a call that is timed by the clock, from call to return.
+        `work`: launches, or a call that enqueues on the default stream. `outputs`, what it writes, are spoilt before it is executed
+        and again before it is timed. `how`: ``chained``, many executions one behind the other, of launches in one CUDA graph, so
+        that the host does not count and the second-level cache is warm; ``alone``, one at a time, each behind another one;
+        ``cold``, one at a time, each with that cache emptied; ``wall``, a call by the clock, from call to return.
         """
         try:
+            self._spoil(outputs)
             self._execute(work)
             self.device.synchronize()
             result = check()
-            timing = self._timing(work, wall)
+            self._spoil(outputs)
+            timing = self._timing(work, how)
+            self.device.synchronize()
             after = check()
             result = result if after == result else f"{result}; after the timing {after}"
         except (
@@ -112,47 +123,81 @@ class Bench:
             for launch in work:
                 self.device.launch(launch)
 
-    def _timing(self, work: Callable[[], object] | Sequence[Launch], wall: bool) -> Timing:
-        replay, count = self._repeated(work, wall)
-        for _ in range(2):
-            self._sample(replay, wall)
-        samples = [1e3 * self._sample(replay, wall) / count for _ in range(5 if self.quick else _SAMPLES)]
+    def _timing(self, work: Callable[[], object] | Sequence[Launch], how: How) -> Timing:
+        match how:
+            case "alone" | "cold":
+                samples = self._alone(work, cold=how == "cold")
+            case "chained" | "wall":
+                replay, count = self._repeated(work, how)
+                for _ in range(2):
+                    self._sample(replay, how)
+                samples = [1e3 * self._sample(replay, how) / count for _ in range(5 if self.quick else _SAMPLES)]
         return Timing(statistics.median(samples), min(samples), max(samples))
 
-    def _repeated(self, work: Callable[[], object] | Sequence[Launch], wall: bool) -> tuple[Callable[[], None], int]:
+    def _alone(self, work: Callable[[], object] | Sequence[Launch], *, cold: bool) -> list[float]:
+        """Returns microseconds of executions one at a time, enqueued while a cache is emptied, so that the host does not count."""
+        flushed = self.device.allocate((max(1 << 26, _FLUSHED * self.device.l2_bytes),), "|u1")
+        graph = None if callable(work) else self.device.graph(list(work))
+
+        def once() -> None:
+            self._execute(work) if graph is None else self.device.replay(graph)
+
+        def before() -> None:
+            self.device.fill(flushed, 0)
+            if not cold:
+                once()
+
+        return [1e3 * elapsed for elapsed in self.device.each_ms(once, before, _ALONE)]
+
+    def _repeated(self, work: Callable[[], object] | Sequence[Launch], how: How) -> tuple[Callable[[], None], int]:
         """Returns a call that enqueues `work` so often that it takes some milliseconds, and how often."""
 
         def once() -> None:
             self._execute(work)
 
-        self._sample(once, wall)
-        count = int(min(1000, max(1, _TARGET_MS / max(self._sample(once, wall), 1e-3))))
+        self._sample(once, how)
+        count = int(min(1000, max(1, _TARGET_MS / max(self._sample(once, how), 1e-3))))
         if not callable(work):
             graph = self.device.graph(list(work) * count)
             return lambda: self.device.replay(graph), count
         return lambda: _times(once, count), count
 
-    def _sample(self, work: Callable[[], None], wall: bool) -> float:
-        if not wall:
+    def _sample(self, work: Callable[[], None], how: How) -> float:
+        if how != "wall":
             return self.device.elapsed_ms(work)
         start = perf_counter()
         work()
         return 1e3 * (perf_counter() - start)
 
+    def _spoil(self, outputs: "Sequence[DeviceArray | torch.Tensor]") -> None:
+        """Overwrites what is to be written, so that a check finds what was written since."""
+        for output in outputs:
+            if isinstance(output, DeviceArray):
+                self.device.fill(output, _POISON)
+            else:
+                import torch
+
+                output.view(torch.uint8).fill_(_POISON)
+
     def issue_rate(self, product: Product) -> None:
-        """Adds the rate at which wgmma issues, with nothing to load: the peak that other rows are a fraction of."""
+        """Adds the rate at which wgmma issues, with nothing to load: the peak that other rows are a fraction of.
+
+        Its cycles over its time are the clock that the GPU keeps under this load.
+        """
         rounds, blocks = _ROUNDS, self.device.multiprocessors
         cycles = self.device.allocate((blocks,), "<i8", zero=True)
         sink = self.device.allocate((blocks * 256,), "<i4")
         launch = issue_rate_launch(product, cycles.address, sink.address, rounds, blocks)
         products = blocks * 2 * 4 * rounds
 
-        def check() -> str:
-            median = float(np.median(self.device.download(cycles)))
-            return f"{median / (2 * 4 * rounds):.2f} cycles a product"
+        def median() -> float:
+            return float(np.median(self.device.download(cycles)))
 
+        check = lambda: f"{median() / (2 * 4 * rounds):.2f} cycles a product"  # noqa: E731
         operations = products * PRODUCT_OPERATIONS / (1 if product == Product.AND else 8)
-        self.add("peak", f"wgmma {product.name.lower()}", "issue only", "m64n256", operations, [launch], check)
+        self.add("peak", f"wgmma {product.name.lower()}", "issue only", "m64n256", operations, [launch], check, outputs=[cycles])
+        timing = self.rows[-1].timing
+        self.clock_mhz = median() / timing.median_us if timing else self.clock_mhz
 
 
 def require_torch() -> None:

@@ -17,14 +17,26 @@ from typing import Final, Literal, TypeAlias
 
 import numpy as np
 
+from bnn_hw.errors import ArtefactError
 from bnn_hw.network import Conv, Dense, Scores, Signal, WeightLayer, layer_sums
 
-__all__ = ["METHODS", "PADDED_COLUMNS", "Constants", "Method", "Output", "Product", "bit_product", "layer_constants", "methods"]
+__all__ = [
+    "METHODS",
+    "PADDED_COLUMNS",
+    "VALUE_LIMIT",
+    "Constants",
+    "Method",
+    "Output",
+    "Product",
+    "bit_product",
+    "layer_constants",
+    "methods",
+]
 
 Method: TypeAlias = Literal["wgmma", "mma", "popc"]
 METHODS: Final[tuple[Method, ...]] = ("wgmma", "mma", "popc")  # the fastest first
 PADDED_COLUMNS: Final = 256  # constants are padded to the widest tile
-_INT32: Final = np.iinfo(np.int32)
+VALUE_LIMIT: Final = 1 << 30  # above all values; thresholds are clipped to it, so that value - threshold is an int32
 
 
 class Product(IntEnum):
@@ -77,7 +89,13 @@ class Constants:
 
 
 def layer_constants(layer: Dense | Conv | Scores, signal: Signal, product: Product, origin: int) -> Constants:
-    """Returns a layer's constants when it takes `signal`, of integers less `origin` where it is not of bits."""
+    """Returns a layer's constants when it takes `signal`, of integers less `origin` where it is not of bits.
+
+    Raises `ArtefactError` where the layer's values may reach `VALUE_LIMIT`.
+    """
+    inputs, most = layer.weights[0].size, VALUE_LIMIT // (1 if signal.dtype == "bit" else 255)
+    if inputs >= most:
+        raise ArtefactError(f"layer {layer.name}: a neuron must have fewer than {most:,} inputs on a GPU, not {inputs:,}")
     scale, origin = (2, 1) if signal.dtype == "bit" else (1, origin)
     bases, place_classes = _bases(layer, signal, origin)
     ones = layer.weights.reshape(len(layer.weights), -1).sum(axis=1, dtype=np.int64)
@@ -91,8 +109,8 @@ def layer_constants(layer: Dense | Conv | Scores, signal: Signal, product: Produ
             reachable = layer_sums(layer, signal)
             least = reachable.low + reachable.unit * (layer.thresholds.astype(np.int64) - reachable.always)
             thresholds = -(-(least + bases) // scale) - shift
-            clipped = np.clip(thresholds, _INT32.min, _INT32.max).astype(np.int32)
-            return Constants(_padded(clipped, _INT32.max), place_classes)
+            clipped = np.clip(thresholds, -VALUE_LIMIT, VALUE_LIMIT).astype(np.int32)
+            return Constants(_padded(clipped, VALUE_LIMIT), place_classes)
 
 
 def _bases(layer: WeightLayer, signal: Signal, origin: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -43,6 +43,7 @@ int cuDeviceGetAttribute(int* value, int attribute, int) {
     case 76: return *value = 0, 0;        // and minor
     case 16: return *value = 4, 0;        // multiprocessors
     case 13: return *value = 1830000, 0;  // kHz
+    case 38: return *value = 1 << 20, 0;  // bytes of L2
   }
   return 1;
 }
@@ -105,10 +106,10 @@ int cuFuncSetAttribute(void* function, int attribute, int value) {
 }
 int cuTensorMapEncodeTiled(uint64_t* map, int type, unsigned rank, uintptr_t address, const uint64_t* extents, const uint64_t* strides,
                            const unsigned* box, const unsigned* steps, int interleave, int swizzle, int, int fill) {
-  const bool right = type == 0 && rank == 2 && address % 16 == 0 && strides[0] % 16 == 0 && box[0] == 128 && box[1] == 128 &&
+  const bool right = type == 0 && rank == 2 && address % 16 == 0 && strides[0] % 16 == 0 && box[0] == 128 && box[1] % 8 == 0 && box[1] && box[1] <= 256 &&
                      steps[0] == 1 && steps[1] == 1 && interleave == 0 && swizzle == 3 && fill == 0 && reinterpret_cast<uintptr_t>(map) % 64 == 0;
   if (!right) return 1;
-  const uint64_t content[4] = {address, extents[0], extents[1], strides[0]};
+  const uint64_t content[5] = {address, extents[0], extents[1], strides[0], box[1]};
   return std::memcpy(map, content, sizeof content), 0;
 }
 int cuLaunchKernelEx(const Config* config, Function* function, void** arguments, void**) {

@@ -110,6 +110,12 @@ inline int product_word(Product product, unsigned a, unsigned b) {
 #define gridDim (emulator::grid_dim)
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline unsigned __funnelshift_l(unsigned low, unsigned high, int shift) { return unsigned((u64(high) << 32 | low) << shift >> 32); }
+inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
+  unsigned out = 0;
+  for (int i = 0; i < 4; ++i) out |= unsigned(uint8_t((u64(y) << 32 | x) >> 8 * (selector >> 4 * i & 7))) << 8 * i;
+  return out;
+}
 inline void __syncthreads() { emulator::meet(*emulator::current->block); }
 inline void __syncwarp() { emulator::meet(*emulator::current->warp); }
 template <class T> T __shfl_sync(unsigned, T value, int lane) { return emulator::exchange(value, [&](auto of) { return of(lane); }); }

@@ -4,7 +4,7 @@
 #pragma once
 #include "primitives.cuh"
 
-struct alignas(64) TensorMap {  // as the emulated device makes it: address, bytes of a row, rows, bytes from row to row
+struct alignas(64) TensorMap {  // as the emulated device makes it: address, bytes of a row, rows, bytes from row to row, rows of a box
   u64 opaque[16];
 };
 
@@ -52,17 +52,17 @@ inline void barrier_wait(u64* barrier, unsigned parity) {
 inline void prefetch_map(const TensorMap*) {}
 
 inline void copy_box(void* to, const TensorMap* map, int column, int row, u64* barrier, unsigned short blocks) {
-  const auto [address, row_bytes, rows, stride] = reinterpret_cast<const u64(&)[4]>(map->opaque);
+  const auto [address, row_bytes, rows, stride, box_rows] = reinterpret_cast<const u64(&)[5]>(map->opaque);
   const unsigned start = shared_address(to);
   if (start % 1024) emulator::failed = true;
   for (unsigned rank = 0; rank < emulator::cluster->blocks.size(); ++rank) {
     if (!(blocks >> rank & 1)) continue;
-    for (int r = 0; r < 128; ++r)
+    for (unsigned r = 0; r < box_rows; ++r)
       for (int c = 0; c < 128; ++c)
         emulator::cluster->blocks[rank]->memory[emulator::swizzled(start + 128 * r + c)] =
             u64(row + r) < rows && u64(column + c) < row_bytes ? reinterpret_cast<const unsigned char*>(address)[(row + r) * stride + column + c] : 0;
     auto& there = emulator::barrier_of(barrier, rank);
-    there.bytes -= 128 * 128;
+    there.bytes -= box_rows * 128;
     emulator::settle(there);
   }
 }
@@ -72,9 +72,9 @@ inline void copy_box(void* to, const TensorMap* map, int column, int row, u64* b
 
 template <int REGISTERS> void give_registers() {}
 template <int REGISTERS> void take_registers() {}
-inline void products_fence() {}
+template <int SUMS> void products_fence(int (&)[SUMS]) {}
 inline void products_commit() { emulator::commit(emulator::current->products); }
-template <int PENDING> void products_wait() {
+template <int PENDING, int SUMS> void products_wait(int (&)[SUMS]) {
   emulator::give_way();
   emulator::finish(emulator::current->products, PENDING);
 }
@@ -82,7 +82,7 @@ inline u64 descriptor(const void* tile) {
   return (u64(shared_address(tile)) & 0x3ffff) >> 4 | u64(1) << 16 | u64(1024 >> 4) << 32 | u64(1) << 62;
 }
 
-template <Product PRODUCT> void multiply_64x256(int (&d)[128], u64 a, u64 b, bool accumulate) {
+template <Product PRODUCT, int COLUMNS> void multiply_64(int (&d)[COLUMNS / 2], u64 a, u64 b, bool accumulate) {
   const int lane = emulator::current->lane, g = lane / 4, q = lane % 4, first = threadIdx.x / 32 % 4 * 16;
   int* sums = d;
   emulator::current->products.open.push_back([=] {
@@ -91,7 +91,7 @@ template <Product PRODUCT> void multiply_64x256(int (&d)[128], u64 a, u64 b, boo
     };
     unsigned x[2][8], w[8];
     for (int h = 0; h < 2; ++h) words(a, first + g + 8 * h, x[h]);
-    for (int j = 0; j < 32; ++j)
+    for (int j = 0; j < COLUMNS / 8; ++j)
       for (int e = 0; e < 2; ++e) {
         words(b, 8 * j + 2 * q + e, w);
         for (int h = 0; h < 2; ++h) {

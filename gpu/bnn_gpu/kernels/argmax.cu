@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The class of each image: the lowest index among the greatest scores. A warp does an image.
-#include "primitives.cuh"
+#include "epilogue.cuh"
 
 struct Arguments {
   const int* scores;  // [rows][classes]
@@ -19,9 +19,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) argmax(const __grid_consta
   int best = scores[min(lane, p.classes - 1)], winner = min(lane, p.classes - 1);
   for (int index = lane + 32; index < p.classes; index += 32)
     if (scores[index] > best) best = scores[index], winner = index;
-  for (int distance = 16; distance; distance /= 2) {
-    const int other = __shfl_xor_sync(0xffffffffu, best, distance), other_winner = __shfl_xor_sync(0xffffffffu, winner, distance);
-    if (other > best || (other == best && other_winner < winner)) best = other, winner = other_winner;
-  }
+  winner = greatest(best, winner);
   if (lane == 0) p.out[row] = winner;
 }

@@ -14,6 +14,7 @@ struct Arguments {
 };
 
 constexpr int THREADS = 256;
+constexpr long long LIMIT = 1 << 30;  // above all values, so that value - threshold is an int
 
 extern "C" __global__ void __launch_bounds__(THREADS) constants(const __grid_constant__ Arguments p) {
   const int column = (blockIdx.x * THREADS + threadIdx.x) / 32, lane = threadIdx.x % 32;
@@ -25,7 +26,8 @@ extern "C" __global__ void __launch_bounds__(THREADS) constants(const __grid_con
   for (int distance = 16; distance; distance /= 2) ones += __shfl_xor_sync(0xffffffffu, ones, distance);
   if (lane > 0) return;
   if (Output(BNN_OUTPUT) == BITS) {
-    p.out[column] = there ? p.thresholds[column] - p.bits + ones : 0x7fffffff;
+    const long long threshold = there ? (long long)p.thresholds[column] - p.bits + ones : LIMIT;
+    p.out[column] = int(max(-LIMIT, min(LIMIT, threshold)));
   } else {
     p.out[column] = 2;
     p.out[p.padded_columns + column] = p.bits - 2 * ones;

@@ -31,39 +31,53 @@ __device__ __forceinline__ void quad_words(const unsigned (&words)[8], int q, un
   }
 }
 
+// Lane r of a quad has pairs of bits: pair p of its byte w is columns 32 w + 8 p + 2 r and the next. Lane q gets word q of these columns.
+__device__ __forceinline__ unsigned quad_transposed(unsigned pairs, int q) {
+  // First byte w of lane r to byte r of lane w,
+  pairs = __byte_perm(pairs, __shfl_xor_sync(0xffffffffu, pairs, 1), q & 1 ? 0x3715 : 0x6240);
+  pairs = __byte_perm(pairs, __shfl_xor_sync(0xffffffffu, pairs, 2), q & 2 ? 0x3276 : 0x5410);
+  // then pair p of byte r to pair r of byte p.
+  unsigned swapped = (pairs ^ pairs >> 6) & 0x00cc00cc;
+  pairs ^= swapped ^ swapped << 6;
+  swapped = (pairs ^ pairs >> 12) & 0x0000f0f0;
+  return pairs ^ swapped ^ swapped << 12;
+}
+
 // Sums a value over the 4 lanes of a quad.
 __device__ __forceinline__ int quad_sum(int value) {
   value += __shfl_xor_sync(0xffffffffu, value, 1);
   return value + __shfl_xor_sync(0xffffffffu, value, 2);
 }
 
-// Writes columns `column` (even) and `column + 1` of a row, as far as they are there.
-template <Output OUTPUT>
+// The index of the greatest value of a warp's lanes, the lowest one among equals.
+__device__ __forceinline__ int greatest(int value, int index) {
+  for (int distance = 16; distance; distance /= 2) {
+    const int other = __shfl_xor_sync(0xffffffffu, value, distance), other_index = __shfl_xor_sync(0xffffffffu, index, distance);
+    if (other > value || (other == value && other_index < index)) value = other, index = other_index;
+  }
+  return index;
+}
+
+// Writes columns `column` (even) and `column + 1` of a row, as far as they are there; PAIRS: the number of columns is even.
+template <Output OUTPUT, bool PAIRS>
 __device__ __forceinline__ void store_pair(void* row, int column, int columns, int first, int second) {
   if constexpr (OUTPUT == INT32) {
     int* out = static_cast<int*>(row) + column;
-    if (columns % 2 == 0) {
-      if (column < columns) *reinterpret_cast<int2*>(out) = int2{first, second};
-    } else {
-      if (column < columns) out[0] = first;
-      if (column + 1 < columns) out[1] = second;
-    }
+    if (PAIRS && column < columns) *reinterpret_cast<int2*>(out) = int2{first, second};
+    if (!PAIRS && column < columns) out[0] = first;
+    if (!PAIRS && column + 1 < columns) out[1] = second;
   } else {
     float* out = static_cast<float*>(row) + column;
-    if (columns % 2 == 0) {
-      if (column < columns) *reinterpret_cast<float2*>(out) = float2{float(first), float(second)};
-    } else {
-      if (column < columns) out[0] = float(first);
-      if (column + 1 < columns) out[1] = float(second);
-    }
+    if (PAIRS && column < columns) *reinterpret_cast<float2*>(out) = float2{float(first), float(second)};
+    if (!PAIRS && column < columns) out[0] = float(first);
+    if (!PAIRS && column + 1 < columns) out[1] = float(second);
   }
 }
 
 // The tile of a place in the order in which tiles are computed: 8 rows of tiles together, so that both operands stay in L2.
-__device__ __forceinline__ void tile_place(long long index, int row_tiles, int column_tiles, int& row_tile, int& column_tile) {
-  const long long group = index / (8LL * column_tiles);
-  const int first = int(group * 8), height = min(8, row_tiles - first);
-  const int within = int(index - group * 8 * column_tiles);
-  row_tile = first + within % height;
-  column_tile = within / height;
+__device__ __forceinline__ void tile_place(unsigned index, unsigned row_tiles, unsigned column_tiles, int& row_tile, int& column_tile) {
+  const unsigned group = index / (8 * column_tiles), first = group * 8, within = index - first * column_tiles;
+  const unsigned height = min(8u, row_tiles - first);
+  column_tile = height == 8 ? within / 8 : within / height;
+  row_tile = first + within - column_tile * height;
 }

@@ -4,8 +4,8 @@
 // A row m of a is a place of a window on an image, gathered while it is loaded (implicit GEMM); what lies outside of the image
 // loads as zeros. A dense layer is a window of 1x1 on an image of 1x1 pixels.
 //
-// Compiled with BNN_PRODUCT, BNN_OUTPUT, BNN_VECTOR (32-bit words a copy: 4, 2 or 1, a divisor of pixel_words) and BNN_STAGES. A
-// block of 8 warps computes 128x128, a warp 32x64; a stage holds 128 bytes of K of 128 rows of both, 16-byte chunks XORed with
+// Compiled with BNN_PRODUCT, BNN_OUTPUT, BNN_PAIRS (1 for an even number of columns), BNN_VECTOR (32-bit words a copy: 4, 2 or 1, a
+// divisor of pixel_words) and BNN_STAGES. A block of 8 warps computes 128x128, a warp 32x64; a stage holds 128 bytes of K of 128 rows of both, 16-byte chunks XORed with
 // the row, so that neither copies nor ldmatrix conflict.
 #include "epilogue.cuh"
 
@@ -24,6 +24,7 @@ struct Arguments {
 
 constexpr Product PRODUCT = Product(BNN_PRODUCT);
 constexpr Output OUTPUT = Output(BNN_OUTPUT);
+constexpr bool PAIRS = BNN_PAIRS;
 constexpr int VECTOR = BNN_VECTOR, STAGES = BNN_STAGES;
 constexpr int THREADS = 256, TILE = 128, STAGE_WORDS = 32, OPERAND_BYTES = TILE * 4 * STAGE_WORDS;
 
@@ -134,7 +135,7 @@ __device__ __forceinline__ void store(const Arguments& p, int (&sums)[2][8][4], 
         const int column = first_column + 8 * j + 2 * q;
         const int2 multiplier = *reinterpret_cast<const int2*>(p.constants + column);
         const int2 offset = *reinterpret_cast<const int2*>(p.constants + p.padded_columns + column);
-        store_pair<OUTPUT>(out, column, p.columns,
+        store_pair<OUTPUT, PAIRS>(out, column, p.columns,
                            affine(product_value<PRODUCT>(sums[i / 2][j][i % 2 * 2], ones[i]), multiplier.x, offset.x),
                            affine(product_value<PRODUCT>(sums[i / 2][j][i % 2 * 2 + 1], ones[i]), multiplier.y, offset.y));
       }

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // out[m, n] = f(sum over k of a[m, k] * b[n, k]) for bits or bytes on Hopper's tensor cores (wgmma, sm_90a), loaded by TMA.
 //
-// Compiled with BNN_PRODUCT, BNN_OUTPUT and BNN_CLUSTER (1 or 2 blocks that share b). A persistent block computes tiles of 128x256:
-// one thread loads, two warpgroups multiply 64x256 each. Four stages of 128 bytes of K. With products under way, each warp counts
-// the ones of its own rows in shared memory, which AND needs, so that they are neither stored nor loaded anywhere.
+// Compiled with BNN_PRODUCT, BNN_OUTPUT, BNN_PAIRS (1 for an even number of columns), BNN_CLUSTER (1 or 2 blocks that share b),
+// BNN_COLUMNS (of a tile: 256, 64 or, but for bits, 16) and BNN_TAIL (products of 32 bytes of K in the last stage where it is not
+// full, else 0). A persistent block computes tiles of 128 rows: one thread loads, two warpgroups multiply 64 rows each. Four stages of
+// 128 bytes of K. With products under way, each warp counts the ones of its own rows in shared memory, which AND needs, so that
+// they are neither stored nor loaded anywhere.
 #include "epilogue.cuh"
 #include "primitives_sm90.cuh"
 
 struct Arguments {
-  TensorMap a, b;        // bytes [rows or columns][k_bytes], box 128 rows of 128 bytes, 128-byte swizzle, zeros outside
+  TensorMap a, b;        // bytes [rows or columns][k_bytes], boxes of 128 bytes, 128-byte swizzle, zeros outside
   void* out;             // BITS: [rows][out_stride] words; else [rows][columns] int32 or float32
   const int* constants;  // BITS: thresholds [padded_columns]; else multipliers and offsets [2][padded_columns]
   long long out_stride;  // in words
@@ -17,11 +19,15 @@ struct Arguments {
 
 constexpr Product PRODUCT = Product(BNN_PRODUCT);
 constexpr Output OUTPUT = Output(BNN_OUTPUT);
+constexpr bool PAIRS = BNN_PAIRS;
 constexpr int CLUSTER = BNN_CLUSTER, STAGES = 4, THREADS = 384;
-constexpr int ROWS = 128, COLUMNS = 256, STAGE_BYTES = 128, BOX_BYTES = 128 * STAGE_BYTES;
+constexpr int ROWS = 128, COLUMNS = BNN_COLUMNS, TAIL = BNN_TAIL, STAGE_BYTES = 128, SUMS = COLUMNS / 2;
+constexpr int BOX_ROWS = COLUMNS / CLUSTER < 128 ? COLUMNS / CLUSTER : 128;  // of b; of a 128
+constexpr int WORDS = COLUMNS < 64 ? 2 : COLUMNS / 32;  // of a row of a tile
+static_assert(OUTPUT != BITS || COLUMNS == 32 * WORDS, "tiles of whole words");
 
 struct Shared {
-  unsigned char a[STAGES][BOX_BYTES], b[STAGES][2 * BOX_BYTES];
+  unsigned char a[STAGES][ROWS * STAGE_BYTES], b[STAGES][COLUMNS * STAGE_BYTES];
   u64 full[STAGES], empty[STAGES];
 };
 
@@ -31,17 +37,17 @@ struct Stage {  // the stage in use and the parity of its phase, in the order in
   __device__ __forceinline__ void next() {
     if (++index == STAGES) index = 0, parity ^= 1;
   }
+  __device__ __forceinline__ int before() const { return index == 0 ? STAGES - 1 : index - 1; }
 };
 
 struct Tiles {  // those of this block: with two blocks in a cluster, pairs of tiles one above the other
-  int row_tiles, column_tiles, stages;
-  long long count;
+  int row_tiles, column_tiles, stages, count;  // an int, since a tile's outputs are 4 KB at the least
   __device__ __forceinline__ explicit Tiles(const Arguments& p)
       : row_tiles((p.rows + CLUSTER * ROWS - 1) / (CLUSTER * ROWS)),
         column_tiles((p.columns + COLUMNS - 1) / COLUMNS),
         stages((p.k_bytes + STAGE_BYTES - 1) / STAGE_BYTES),
-        count((long long)row_tiles * column_tiles) {}
-  __device__ __forceinline__ void place(long long index, int& row, int& column) const {
+        count(row_tiles * column_tiles) {}
+  __device__ __forceinline__ void place(int index, int& row, int& column) const {
     int row_tile, column_tile;
     tile_place(index, row_tiles, column_tiles, row_tile, column_tile);
     row = (row_tile * CLUSTER + (CLUSTER > 1 ? int(cluster_rank()) : 0)) * ROWS;
@@ -51,21 +57,21 @@ struct Tiles {  // those of this block: with two blocks in a cluster, pairs of t
 
 __device__ __forceinline__ void produce(const Arguments& p, Shared& shared, const Tiles& tiles) {
   Stage stage;
-  for (long long index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
+  for (int index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
     int row, column;
     tiles.place(index, row, column);
     for (int k = 0; k < tiles.stages; ++k, stage.next()) {
       barrier_wait(&shared.empty[stage.index], stage.parity ^ 1);
       u64* full = &shared.full[stage.index];
       unsigned char* b = shared.b[stage.index];
-      barrier_expect(full, 3 * BOX_BYTES);
+      barrier_expect(full, (ROWS + COLUMNS) * STAGE_BYTES);
       copy_box(shared.a[stage.index], &p.a, k * STAGE_BYTES, row, full);
       if constexpr (CLUSTER == 1) {
-        copy_box(b, &p.b, k * STAGE_BYTES, column, full);
-        copy_box(b + BOX_BYTES, &p.b, k * STAGE_BYTES, column + 128, full);
+        for (int box = 0; box < COLUMNS; box += BOX_ROWS)
+          copy_box(b + box * STAGE_BYTES, &p.b, k * STAGE_BYTES, column + box, full);
       } else {
-        const int rank = cluster_rank();  // each block loads a half of b for both
-        copy_box(b + rank * BOX_BYTES, &p.b, k * STAGE_BYTES, column + rank * 128, full, 3);
+        const int box = cluster_rank() * BOX_ROWS;  // each block loads a half of b for both
+        copy_box(b + box * STAGE_BYTES, &p.b, k * STAGE_BYTES, column + box, full, 3);
       }
     }
   }
@@ -83,47 +89,50 @@ __device__ __forceinline__ int count_ones(const unsigned char* rows, int lane) {
   return ones;
 }
 
-// Writes a warp's 16 rows from `row` and 256 columns from `column` on.
-__device__ __forceinline__ void store(const Arguments& p, const int (&sums)[128], int ones, int row, int column) {
+// Writes a warp's 16 rows from `row` and the tile's columns from `column` on.
+__device__ __forceinline__ void store(const Arguments& p, const int (&sums)[SUMS], int ones, int row, int column) {
   const int lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
   ones += __shfl_xor_sync(0xffffffffu, ones, 1);
   const int row_ones[2] = {__shfl_sync(0xffffffffu, ones, 2 * g), __shfl_sync(0xffffffffu, ones, 2 * (g + 8))};
   const int* constants = p.constants + column + 2 * q;
   if constexpr (OUTPUT == BITS) {
-    unsigned words[2][8] = {};
+    constexpr int PARTS = (WORDS + 3) / 4;  // of 16 pairs of columns
+    unsigned signs[2][PARTS] = {};  // bit 2 (j % 16) + e: value < threshold, the sign of their difference
 #pragma unroll
-    for (int j = 0; j < 32; ++j) {
+    for (int j = COLUMNS / 8 - 1; j >= 0; --j) {
       const int2 threshold = *reinterpret_cast<const int2*>(constants + 8 * j);
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        const unsigned first = product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]) >= threshold.x;
-        const unsigned second = product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]) >= threshold.y;
-        words[h][j / 4] |= (first | second << 1) << (8 * (j % 4) + 2 * q);
+        unsigned& part = signs[h][j / 16];
+        part = __funnelshift_l(product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]) - threshold.y, part, 1);
+        part = __funnelshift_l(product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]) - threshold.x, part, 1);
       }
     }
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      unsigned mine[2];
-      quad_words(words[h], q, mine);
       const int m = row + g + 8 * h;
-      for (int i = 0; i < 2; ++i) {
+      for (int i = 0; i < PARTS; ++i) {
+        const unsigned fired = quad_transposed(~signs[h][i], q);
         const int word = column / 32 + q + 4 * i;
-        if (m < p.rows && word < p.out_words) static_cast<unsigned*>(p.out)[m * p.out_stride + word] = mine[i];
+        if (m < p.rows && q < WORDS && word < p.out_words) static_cast<unsigned*>(p.out)[m * p.out_stride + word] = fired;
       }
     }
   } else {
+    int* out[2];
+    int columns[2];  // of each row, none where it is outside
+    for (int h = 0; h < 2; ++h) {
+      const int m = row + g + 8 * h;
+      out[h] = static_cast<int*>(p.out) + (long long)m * p.columns, columns[h] = m < p.rows ? p.columns : 0;
+    }
 #pragma unroll
-    for (int j = 0; j < 32; ++j) {
+    for (int j = 0; j < COLUMNS / 8; ++j) {
       const int2 multiplier = *reinterpret_cast<const int2*>(constants + 8 * j);
       const int2 offset = *reinterpret_cast<const int2*>(constants + p.padded_columns + 8 * j);
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        const int m = row + g + 8 * h;
-        if (m < p.rows)
-          store_pair<OUTPUT>(static_cast<int*>(p.out) + (long long)m * p.columns, column + 8 * j + 2 * q, p.columns,
-                             affine(product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]), multiplier.x, offset.x),
-                             affine(product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]), multiplier.y, offset.y));
-      }
+      for (int h = 0; h < 2; ++h)
+        store_pair<OUTPUT, PAIRS>(out[h], column + 8 * j + 2 * q, columns[h],
+                                  affine(product_value<PRODUCT>(sums[4 * j + 2 * h], row_ones[h]), multiplier.x, offset.x),
+                                  affine(product_value<PRODUCT>(sums[4 * j + 2 * h + 1], row_ones[h]), multiplier.y, offset.y));
     }
   }
 }
@@ -134,27 +143,34 @@ __device__ __forceinline__ void release(Shared& shared, int stage, int lane) {
   if (lane < CLUSTER) barrier_arrive(&shared.empty[stage], lane);
 }
 
-__device__ __forceinline__ void consume(const Arguments& p, Shared& shared, const Tiles& tiles, int group) {
+// Multiplies STEPS times 32 bytes of K of the stage in use, and releases the one before it, which is done then.
+template <int STEPS>
+__device__ __forceinline__ void multiply_stage(Shared& shared, Stage& stage, int group, bool first, int (&sums)[SUMS], int& ones) {
   const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32;
-  Stage stage;
-  for (long long index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
-    int row, column, sums[128], ones = 0;
-    tiles.place(index, row, column);
-    for (int k = 0; k < tiles.stages; ++k) {
-      barrier_wait(&shared.full[stage.index], stage.parity);
-      const unsigned char* rows = shared.a[stage.index] + group * 64 * STAGE_BYTES;
-      const u64 a = descriptor(rows), b = descriptor(shared.b[stage.index]);
-      products_fence();
+  barrier_wait(&shared.full[stage.index], stage.parity);
+  const unsigned char* rows = shared.a[stage.index] + group * 64 * STAGE_BYTES;
+  const u64 a = descriptor(rows), b = descriptor(shared.b[stage.index]);
+  products_fence(sums);
 #pragma unroll
-      for (int step = 0; step < 4; ++step) multiply_64x256<PRODUCT>(sums, a + 2 * step, b + 2 * step, k > 0 || step > 0);
-      products_commit();
-      if constexpr (PRODUCT == AND) ones += count_ones(rows + warp * 16 * STAGE_BYTES, lane);
-      products_wait<1>();
-      if (k > 0) release(shared, (stage.index + STAGES - 1) % STAGES, lane);
-      stage.next();
-    }
-    products_wait<0>();
-    release(shared, (stage.index + STAGES - 1) % STAGES, lane);
+  for (int step = 0; step < STEPS; ++step)
+    multiply_64<PRODUCT, COLUMNS>(sums, a + 2 * step, b + 2 * step, !first || step > 0);
+  products_commit();
+  if constexpr (PRODUCT == AND) ones += count_ones(rows + warp * 16 * STAGE_BYTES, lane);
+  products_wait<1>(sums);
+  if (!first) release(shared, stage.before(), lane);
+  stage.next();
+}
+
+__device__ __forceinline__ void consume(const Arguments& p, Shared& shared, const Tiles& tiles, int group) {
+  const int warp = threadIdx.x / 32 % 4, lane = threadIdx.x % 32, whole = tiles.stages - (TAIL > 0);
+  Stage stage;
+  for (int index = blockIdx.x / CLUSTER; index < tiles.count; index += gridDim.x / CLUSTER) {
+    int row, column, sums[SUMS], ones = 0;
+    for (int k = 0; k < whole; ++k) multiply_stage<4>(shared, stage, group, k == 0, sums, ones);
+    if constexpr (TAIL > 0) multiply_stage<TAIL>(shared, stage, group, whole == 0, sums, ones);
+    tiles.place(index, row, column);  // while the last products are under way
+    products_wait<0>(sums);
+    release(shared, stage.before(), lane);
     store(p, sums, ones, row + group * 64 + warp * 16, column);
   }
 }
@@ -176,6 +192,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
   }
   if constexpr (CLUSTER > 1) cluster_sync();
   else __syncthreads();
+  launch_dependents();  // which wait for this kernel's end, and only start where a block has left
   wait_for_dependencies();
 
   const Tiles tiles(p);
@@ -188,6 +205,5 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     consume(p, shared, tiles, group - 1);
   }
   __syncwarp();
-  launch_dependents();
   if constexpr (CLUSTER > 1) cluster_sync();  // no block leaves while the other still signals to it
 }

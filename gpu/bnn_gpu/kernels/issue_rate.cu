@@ -22,13 +22,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1) issue_rate(const __grid
   int sums[128];
   const long long start = clock_cycles();
   for (int round = 0; round < p.rounds; ++round) {
-    products_fence();
+    products_fence(sums);
 #pragma unroll
-    for (int step = 0; step < 4; ++step) multiply_64x256<PRODUCT>(sums, a + 2 * step, b + 2 * step, round > 0 || step > 0);
+    for (int step = 0; step < 4; ++step) multiply_64<PRODUCT, 256>(sums, a + 2 * step, b + 2 * step, round > 0 || step > 0);
     products_commit();
-    products_wait<1>();
+    products_wait<1>(sums);
   }
-  products_wait<0>();
+  products_wait<0>(sums);
   __syncthreads();
   if (threadIdx.x == 0) p.cycles[blockIdx.x] = clock_cycles() - start;
   int sink = 0;
