@@ -169,10 +169,10 @@ def test_ten_thousand_images_leave_nothing_behind(small: Path) -> None:
         (np.zeros((0, 7, 10), np.uint8), r"images must be at least one, not 0; an empty batch has no results"),
         (
             np.zeros((2, 7, 11), np.uint8),
-            r"images must be \[images, 7, 10, 1\] or one image, which is 70 elements, not \[2, 7, 11\]",
+            r"images must be \[images, 7, 10, 1\] or one \[7, 10, 1\], not \[2, 7, 11\]",
         ),
-        (np.zeros((2, 10, 7), np.uint8), r"images must be \[images, 7, 10, 1\], not \[2, 10, 7\]"),
-        (np.zeros((2, 7, 10), np.float32), r"images must be bool, or uint8 pixels, not float32"),
+        (np.zeros((2, 10, 7), np.uint8), r"images must be \[images, 7, 10, 1\] or one .*, not \[2, 10, 7\]"),
+        (np.zeros((2, 7, 10), np.float32), r"images must be bool, or uint8 pixels, not float32; round them first, .*"),
         (np.full((2, 7, 10), 2), r"elements of images must be 0\.\.1 for bit inputs, not 2; pixels must be uint8"),
     ],
 )
@@ -181,6 +181,8 @@ def test_images_that_do_not_fit_do_not_reach_the_board(small: Path, images: np.n
         before = board.info(), device.board.memory.used
         with pytest.raises(ArtefactError, match=f"^{message}$"):
             board.classify(images)
+        with pytest.raises(UsageError, match=r"^singles must be 0 or more, not -3$"):
+            board.benchmark(singles=-3)
         assert (board.info(), device.board.memory.used) == before
         assert board.self_test() == 64
 

@@ -108,6 +108,8 @@ def test_packing_needs_no_board(small: Path) -> None:
         (2, r"a build must be a build's folder or one of those installed here, not '/no' \(installed: .*\)", ["info", "/no"]),
         (2, r"no board: No Devices Found; run this on a board as root \(sudo -i\), .*", ["selftest", "BUILD"]),
         (1, r"argument --singles: must be 0\.\.1,000,000, not -3; .*", ["benchmark", "BUILD", "--singles", "-3"]),
+        (2, r"the board's address 'é{99}' is not known: .*; give its IP address", ["info", "BUILD", "--address", "é" * 99]),
+        (1, r"argument --address: must not be empty; .*", ["info", "BUILD", "--address", ""]),
         (1, r"--images and --data exclude each other: .*", ["classify", "BUILD", "--images", "/no.npy", "--data", "/no.npz"]),
         (2, r"/no\.npy is no \.npy file of numbers: .*", ["classify", "BUILD", "--images", "/no.npy"]),
     ],

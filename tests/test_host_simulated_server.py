@@ -260,8 +260,9 @@ def test_builds_and_options_that_cannot_be(small: Path, tmp_path: Path) -> None:
     code, error = board_sim(small, "--fault", "smoke")
     assert (code, error.split(" with ")[0]) == (1, "error: fault must be KIND or KIND:N")
     assert board_sim(tmp_path) == (2, f"error: {tmp_path} is no build; `bnn_hw build` makes one")
-    code, error = board_sim(small, "--address", "no.such.address")
-    assert (code, error.split(" (")[0]) == (2, "error: no.such.address:7967 must be a free address of this machine")
+    for nowhere in ("no.such.address", "", "é" * 99):
+        code, error = board_sim(small, "--address", nowhere)
+        assert (code, error.split(" (")[0]) == (2, f"error: {nowhere}:7967 must be a free address of this machine")
     altered = shutil.copytree(small, tmp_path / "altered")
     (altered / "bitstream" / "random.bit").write_bytes(b"")
     code, error = board_sim(altered)

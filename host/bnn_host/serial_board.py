@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A board on a serial port: images to it, scores and classes from it, in the frames of docs/uart.md."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -129,6 +130,8 @@ class SerialBoard:
         images = np.asarray(images)
         if self._network is None and identity.dtype == "bit" and images.dtype == np.uint8:
             raise ArtefactError("images must be bool, not uint8, for a threshold of pixels is not known; give the network")
+        if self._network is None:
+            images = _flattened(images, identity.elements)
         input_ = self._network.input if self._network else Input((identity.elements,), identity.dtype)  # type: ignore[arg-type]
         batch, one = as_batch(images, input_)
         words = np.zeros((len(batch), image_words(input_)), np.uint64)
@@ -247,6 +250,13 @@ class _Line:
             self._port.timeout = left_s
             content += self._port.read(count - len(content))
         return content
+
+
+def _flattened(images: np.ndarray, elements: int) -> np.ndarray:
+    """Returns images of a shape that the board does not say as [images, elements], or one as [elements]; others as they are."""
+    if images.ndim > 1 and math.prod(images.shape[1:]) == elements:
+        return images.reshape(len(images), elements)
+    return images.reshape(elements) if images.size == elements else images
 
 
 def _open(port: str, baud: int, timeout_s: float) -> SerialPort:

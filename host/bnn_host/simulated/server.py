@@ -81,7 +81,7 @@ def _check_free(address: str) -> None:
         if not address:
             raise OSError("it is empty")
         socket.create_server((address, PORT)).close()
-    except (OSError, UnicodeError) as error:  # the second for a name that is too long
+    except (OSError, TypeError, UnicodeError) as error:  # the last two for a name that no host can have
         raise BoardError(
             f"{address}:{PORT} must be a free address of this machine ({error}); end the board that has it, or give another "
             "--address, such as 127.0.0.2"
