@@ -17,11 +17,13 @@ So all products go into full adders, chained through the addend that is not a pr
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cache
+from heapq import heappop, heappush
+from itertools import count
 from typing import Final, TypeAlias
 
-from bnn_hw.circuit import ONE, ZERO, Addend, Circuit, CircuitBuilder, CircuitJoiner
+from bnn_hw.circuit import ONE, ZERO, Addend, Circuit, CircuitBuilder, CircuitJoiner, Pipeline
 
-__all__ = ["signed_sum_circuit", "xnor_popcount_circuit", "zero_padded_popcount_circuit"]
+__all__ = ["least_luts", "signed_sum_circuit", "xnor_popcount_circuit", "zero_padded_popcount_circuit"]
 
 _SIZES: Final = (3, 5, 6, 7)  # of the compressors, in addends: the full adder, and counters
 _LONGEST: Final = 8  # chain of full adders: longer ones save little
@@ -91,8 +93,18 @@ def sum_circuit(inputs: int, columns: Sequence[Sequence[Addend]], width: int, le
     product, is their XNOR.
     """
     lengths = range(1, min(levels, _LONGEST) + 1)
-    circuits = [_Heap(inputs, columns, width, levels, length).circuit() for length in lengths]
-    return min(circuits, key=lambda circuit: circuit.luts + _FLIP_FLOP * circuit.flip_flops + _CYCLE * circuit.latency)
+    pipelines = (_Heap(inputs, columns, width, levels, length).pipeline() for length in lengths)
+    best = min(pipelines, key=lambda found: found.luts + _FLIP_FLOP * found.flip_flops + _CYCLE * found.latency)
+    return best.circuit()
+
+
+def least_luts(products: int, addends: int, width: int) -> int:
+    """Returns as many look-up tables as a circuit of `sum_circuit` takes, or somewhat less, without making it.
+
+    `addends`: of its addends those that are no products. A look-up table takes two products at most and rids the heap of one
+    addend, or it takes none and rids it of two; what the last adder does beyond that is less than a table a column.
+    """
+    return max(-(-products // 2), (3 * products + 2 * addends) // 4 - width)
 
 
 class _Heap:
@@ -103,17 +115,14 @@ class _Heap:
         self._columns = [*map(list, columns), *([] for _ in range(width - len(columns)))]
         self._levels, self._length = levels, length
 
-    def circuit(self) -> Circuit:
+    def pipeline(self) -> Pipeline:
         """Returns the circuit of the sum, with at most `length` full adders of products one after the other."""
         for column in range(len(self._columns)):
             self._add_products(column)
         _, plan = _cheapest(tuple(map(len, self._columns)), False, 0)
         for column, counts in enumerate(plan):
-            for size, count in zip(_SIZES, counts, strict=True):
-                for _ in range(count):
-                    addends = self._take(column, size)
-                    (self._full_adder if size == 3 else self._counter)(column, addends)
-        return self._builder.pipelined(self._add_rows(), self._levels, unparted=2)
+            self._compress(column, [size for size, count in zip(_SIZES, counts, strict=True) for _ in range(count)])
+        return self._builder.pipeline(self._add_rows(), self._levels, unparted=2)
 
     def _add_products(self, column: int) -> None:
         products = [addend for addend in self._columns[column] if len(addend) > 1]
@@ -130,11 +139,17 @@ class _Heap:
             (early if self._builder.level(made) < self._length else late).append(made)
         self._columns[column] = [*early, *late]
 
-    def _take(self, column: int, count: int) -> list[Addend]:
-        """Returns addends of a column, the earliest first, and takes them away."""
-        addends = sorted(self._columns[column], key=self._builder.level)
-        self._columns[column] = addends[count:]
-        return addends[:count]
+    def _compress(self, column: int, sizes: Sequence[int]) -> None:
+        """Adds compressors of these sizes to a column, each of the earliest addends."""
+        order = count()
+        waiting: list[tuple[int, int, Addend]] = []
+        for size in sizes:
+            for addend in self._columns[column]:
+                heappush(waiting, (self._builder.level(addend), next(order), addend))
+            self._columns[column] = []
+            addends = [heappop(waiting)[2] for _ in range(size)]
+            (self._full_adder if size == 3 else self._counter)(column, addends)
+        self._columns[column] = [*(addend for _, _, addend in sorted(waiting)), *self._columns[column]]
 
     def _put(self, column: int, bits: Sequence[int]) -> None:
         for offset, bit in enumerate(bits):

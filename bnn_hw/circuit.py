@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Circuits of 6-input look-up tables, carry chains and flip-flops, as the FPGAs of AMD have them, pipelined to a depth."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from itertools import accumulate
 from typing import Final, TypeAlias
 
-__all__ = ["LUT_INPUTS", "ONE", "ZERO", "Addend", "Cell", "Chain", "Circuit", "CircuitBuilder", "Register", "Table"]
+__all__ = ["LUT_INPUTS", "ONE", "ZERO", "Addend", "Cell", "Chain", "Circuit", "CircuitBuilder", "Pipeline", "Register", "Table"]
 
 ZERO: Final = -1  # the bit that is always 0
 ONE: Final = -2  # and the one that is always 1
@@ -68,12 +69,12 @@ class Circuit:
     outputs: tuple[int, ...]
     latency: int
 
-    @property
+    @cached_property
     def luts(self) -> int:
         """The number of look-up tables."""
         return sum(isinstance(cell, Table) for cell in self.cells)
 
-    @property
+    @cached_property
     def flip_flops(self) -> int:
         """The number of flip-flops."""
         return sum(isinstance(cell, Register) for cell in self.cells)
@@ -89,7 +90,7 @@ class CircuitBuilder:
 
     def level(self, addend: Addend) -> int:
         """Returns how many look-up tables lie before an addend."""
-        return max(self._levels[bit] for bit in addend)
+        return max(map(self._levels.__getitem__, addend))
 
     def table(self, level: int, addends: Sequence[Addend], *functions: Function) -> tuple[int, ...]:
         """Returns one or two functions of the addends' values, in one look-up table."""
@@ -110,7 +111,7 @@ class CircuitBuilder:
         self._levels[bit] = level
         return bit
 
-    def pipelined(self, outputs: Sequence[int], levels: int, unparted: int) -> Circuit:
+    def pipeline(self, outputs: Sequence[int], levels: int, unparted: int) -> "Pipeline":
         """Returns the circuit with a register on each way behind at most so many levels and behind the outputs.
 
         Between them is the lowest latency, and with that the fewest registers. No register parts the last `unparted` levels.
@@ -123,13 +124,44 @@ class CircuitBuilder:
                 last[bit] = max(last.get(bit, 0), level)
         last.pop(ZERO, None)
         last.pop(ONE, None)
-        alive = [sum(self._levels[bit] <= cut < end for bit, end in last.items()) for cut in range(depth + 1)]
-        cuts = _cuts(alive, levels, depth, unparted)
-        delays = _Delays(cuts, self._levels)
-        for level, cell in self._cells:
-            delays.add(cell, sum(cut < level for cut in cuts))
-        registered = tuple(delays.at(bit, len(cuts)) for bit in outputs)
-        return Circuit(self._inputs, tuple(delays.cells), registered, len(cuts))
+        changes = [0] * (depth + 2)  # at each level, in how many bits are alive
+        for bit, end in last.items():
+            changes[self._levels[bit]] += 1
+            changes[end] -= 1
+        cuts, flip_flops = _cuts(list(accumulate(changes)), levels, depth, unparted)
+        return Pipeline(self._inputs, self._levels, self._cells, tuple(outputs), cuts, flip_flops)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A builder's cells and the levels behind which registers part them: how large their circuit is, before that is made."""
+
+    inputs: int
+    levels: Mapping[int, int]  # of each bit
+    cells: Sequence[tuple[int, Cell]]  # and of each cell
+    outputs: tuple[int, ...]
+    cuts: tuple[int, ...]
+    flip_flops: int
+
+    @property
+    def luts(self) -> int:
+        """The number of look-up tables."""
+        return sum(isinstance(cell, Table) for _, cell in self.cells)
+
+    @property
+    def latency(self) -> int:
+        """The registers on every way from an input to an output."""
+        return len(self.cuts)
+
+    def circuit(self) -> Circuit:
+        """Returns the circuit with its registers."""
+        delays = _Delays(self.cuts, self.levels)
+        for level, cell in self.cells:
+            delays.add(cell, bisect_left(self.cuts, level))
+        registered = tuple(delays.at(bit, self.latency) for bit in self.outputs)
+        circuit = Circuit(self.inputs, tuple(delays.cells), registered, self.latency)
+        assert circuit.flip_flops == self.flip_flops
+        return circuit
 
 
 class CircuitJoiner:
@@ -181,7 +213,7 @@ class _Delays:
 
     def __init__(self, cuts: Sequence[int], levels: Mapping[int, int]) -> None:
         self.cells: list[Cell] = []
-        self._stages = {bit: sum(cut < level for cut in cuts) for bit, level in levels.items()}
+        self._stages = {bit: bisect_left(cuts, level) for bit, level in levels.items()}
         self._delayed: dict[tuple[int, int], int] = {}
 
     def at(self, bit: int, stage: int) -> int:
@@ -215,13 +247,14 @@ def _inputs(cell: Cell) -> tuple[int, ...]:
             return (bit,)
 
 
-def _cuts(alive: Sequence[int], levels: int, depth: int, unparted: int) -> tuple[int, ...]:
-    """Returns behind which levels there are registers, `depth` the last, where `alive` bits cross each level."""
+def _cuts(alive: Sequence[int], levels: int, depth: int, unparted: int) -> tuple[tuple[int, ...], int]:
+    """Returns behind which levels there are registers, `depth` the last, and how many, where `alive` bits cross each level."""
     best: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (0, 0, ())}  # their number, the bits that cross them, and which
     for cut in (*range(1, depth - unparted + 1), depth):
         ways = [way for before, way in best.items() if cut - before <= levels]
         best[cut] = min((count + 1, crossing + alive[cut], (*cuts, cut)) for count, crossing, cuts in ways)
-    return best[depth][2]
+    _, flip_flops, cuts = best[depth]
+    return cuts, flip_flops
 
 
 @cache

@@ -5,14 +5,13 @@ On families with 6-input look-up tables the large parts are counted as they are 
 memories. What is left is fitted to yosys (`bnn_hw synth` shows both).
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
 
 import numpy as np
 
-from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
+from bnn_hw.bit_heap import least_luts, signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.boards import Board
 from bnn_hw.circuit import LUT_INPUTS
 from bnn_hw.engine_memory import LANE_BITS, EngineMemory, constant_bits, engine_memories
@@ -26,7 +25,10 @@ __all__ = [
     "SWAP_RESOURCES",
     "Resources",
     "conversion_resources",
+    "dot_resources",
     "engine_resources",
+    "frame_resources",
+    "least_dot_luts",
     "result_resources",
     "stage_resources",
     "weights_resources",
@@ -65,6 +67,11 @@ class Resources:
             self.lut_ram + other.lut_ram,
         )
 
+    def __mul__(self, count: int) -> "Resources":
+        return Resources(
+            self.luts * count, self.flip_flops * count, self.block_rams * count, self.dsps * count, self.lut_ram * count
+        )
+
     def fits(self, board: Board, share: float) -> bool:
         """Returns whether that share of the board holds it."""
         return self.luts <= share * board.luts and self.block_rams <= share * board.block_rams and self.dsps <= share * board.dsps
@@ -86,7 +93,12 @@ def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:
 
 def engine_resources(stage: Stage, family: Family, levels: int) -> Resources:
     """Returns the estimate for a layer's engine and its window, without the converters before them."""
-    total = _pooling(stage, family) if isinstance(stage.step.layer, MaxPool) else _engine(stage, family, levels)
+    return frame_resources(stage, family) + dot_resources(stage, family, levels)
+
+
+def frame_resources(stage: Stage, family: Family) -> Resources:
+    """Returns the estimate for all of a layer's engine and its window but the dot products."""
+    total = _pooling(stage, family) if isinstance(stage.step.layer, MaxPool) else _engine_frame(stage, family)
     bits = element_bits(stage.step.input)
     if stage.window:
         total += _window(stage.window, bits * stage.window_lanes, family)
@@ -101,10 +113,9 @@ def conversion_resources(conversion: Conversion, element_bits: int) -> Resources
     common = gcd(conversion.lanes_in, conversion.lanes_out)
     taken, given = conversion.lanes_in // common, conversion.lanes_out // common
     capacity = taken + given - 1
-    luts = 0
-    for place in range(capacity):
-        sources = min(place, capacity - taken) - max(0, place - taken + 1) + 1 + (place + given < capacity)
-        luts += -(-2 * sources // 3) if sources > 2 else sources - 1
+    place = np.arange(capacity)
+    sources = np.minimum(place, capacity - taken) - np.maximum(0, place - taken + 1) + 1 + (place + given < capacity)
+    luts = int(np.where(sources > 2, -(-2 * sources // 3), sources - 1).sum())
     bits = common * element_bits
     return Resources(luts * bits + capacity - taken + 25, capacity * bits + 20)  # and what finds the place of a word
 
@@ -132,21 +143,20 @@ def _pooling(stage: Stage, family: Family) -> Resources:
     return Resources(2 * stage.pe + 20, stage.pe + 10) + weights_resources(stage, family)
 
 
-def _engine(stage: Stage, family: Family, levels: int) -> Resources:
-    """Returns the estimate for a matrix-vector unit: dot products, sums and where they start, weights, and its two buffers."""
+def _engine_frame(stage: Stage, family: Family) -> Resources:
+    """Returns the estimate for a matrix-vector unit: sums and where they start, weights, and its two buffers."""
     layer, pe, simd = stage.step.layer, stage.pe, stage.simd
     assert not isinstance(layer, MaxPool)
     neuron_folds, synapse_folds = -(-len(layer.weights) // pe), -(-layer.weights[0].size // simd)
     sum_bits = pe * stage.sum_bits
-    dots = _dots(stage, family, levels)
     word_bits = simd * element_bits(stage.step.input)
     buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
     result_bits = pe * (stage.scaled_bits if isinstance(layer, Scores) else element_bits(stage.step.output))
     results = _lut_memory(family, 2, result_bits)
     scaling = _scaling(stage, family) if isinstance(layer, DenseRelu | Scores) else Resources()
-    flip_flops = dots.flip_flops + sum_bits * (1 + (neuron_folds > 1)) + 100
+    flip_flops = sum_bits * (1 + (neuron_folds > 1)) + 100
     sums = sum_bits * (1 if family.lut_inputs == LUT_INPUTS else 2)  # where one starts takes a look-up table beside the adder
-    control = Resources(dots.luts + sums + _CONTROL_LUTS, flip_flops)
+    control = Resources(sums + _CONTROL_LUTS, flip_flops)
     return control + buffer + results + weights_resources(stage, family) + scaling
 
 
@@ -191,9 +201,14 @@ def _multiplier_dsps(*factor_bits: int) -> int:
     return -(-(wide - 1) // (_DSP_FACTOR_BITS[0] - 1)) * -(-(narrow - 1) // (_DSP_FACTOR_BITS[1] - 1))
 
 
-def _dots(stage: Stage, family: Family, levels: int) -> Resources:
-    """Returns the estimate for the dot products of a stage."""
-    pe, simd, signal = stage.pe, stage.simd, stage.step.input
+def dot_resources(stage: Stage, family: Family, levels: int) -> Resources:
+    """Returns the estimate for the dot products of a stage, of which a pooling has none.
+
+    `levels`: the most levels of logic between registers.
+    """
+    layer, pe, simd, signal = stage.step.layer, stage.pe, stage.simd, stage.step.input
+    if isinstance(layer, MaxPool):
+        return Resources()
     width = element_bits(signal)
     if family.lut_inputs < LUT_INPUTS:
         luts = simd * (_LUT4_PER_BIT[levels > _FEW_LEVELS] if width == 1 else _LUT4_PER_BYTE)
@@ -201,11 +216,27 @@ def _dots(stage: Stage, family: Family, levels: int) -> Resources:
     if signal.dtype != "bit":
         luts, flip_flops = _signed_sum(width, signal.dtype == "int8", simd, levels)
         return Resources(round(pe * luts), round(pe * flip_flops))
-    if isinstance(stage.step.layer, Conv) and stage.step.layer.pads_bits_with_zeros(signal):
+    if isinstance(layer, Conv) and layer.pads_bits_with_zeros(signal):
         circuit = zero_padded_popcount_circuit(simd, stage.window_lanes, levels)
     else:
         circuit = xnor_popcount_circuit(simd, levels)
     return Resources(pe * circuit.luts, pe * circuit.flip_flops)
+
+
+def least_dot_luts(stage: Stage, family: Family, levels: int) -> int:
+    """Returns the look-up tables of `dot_resources`, or somewhat less, without making a circuit."""
+    layer, lanes, signal = stage.step.layer, stage.simd, stage.step.input
+    if isinstance(layer, MaxPool) or family.lut_inputs < LUT_INPUTS:
+        return dot_resources(stage, family, levels).luts
+    if signal.dtype != "bit":
+        bits = element_bits(signal)
+        return stage.pe * least_luts(bits * lanes, 0, (lanes << bits).bit_length())
+    if not (isinstance(layer, Conv) and layer.pads_bits_with_zeros(signal)):
+        return stage.pe * least_luts(lanes, 0, lanes.bit_length())
+    pixel_lanes = stage.window_lanes
+    pixels, halves = lanes // pixel_lanes, pixel_lanes.bit_length() + pixel_lanes % 2
+    counts = pixels * least_luts(pixel_lanes, 0, pixel_lanes.bit_length())
+    return stage.pe * (counts + (least_luts(0, pixels * halves, (2 * lanes).bit_length()) if pixels > 1 else 0))
 
 
 @cache
@@ -240,9 +271,9 @@ def _memory(family: Family, depth: int, width: int) -> Resources:
 def _banked(memory: EngineMemory, family: Family) -> Resources:
     """Returns what a memory of two banks takes: its lanes, what finds one of them to write, and selects one to read back."""
     depth, total = 2 * memory.depth, Resources()
-    for width, count in Counter(map(memory.lane_width, range(memory.lanes))).items():
+    for width, count in ((LANE_BITS, memory.lanes - 1), (memory.lane_width(memory.lanes - 1), 1)):
         lane = _lut_memory(family, depth, width) if memory.in_luts else _block_memory(family, depth, width, written=True)
-        total = sum([lane] * count, start=total)
+        total += lane * count
     address_bits = (depth - 1).bit_length()
     # A look-up table joins four bits of lanes to one; of each lane about three more find it.
     select = -(-(memory.lanes - 1) * LANE_BITS // 3) + 3 * memory.lanes

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from typing import Final
 
@@ -11,6 +12,7 @@ from bnn_hw.family import Family
 
 __all__ = [
     "BlockRams",
+    "bits_per_block_ram",
     "block_ram_layout",
     "block_rams",
     "lut_ram_luts",
@@ -56,6 +58,7 @@ def block_rams(family: Family, depth: int, width: int, *, written: bool = False)
     return block_ram_layout(family, depth, width, written=written).count
 
 
+@cache
 def block_ram_layout(family: Family, depth: int, width: int, *, written: bool = False) -> BlockRams:
     """Returns how yosys lays out a memory: in the form that costs the least, selection among rows included.
 
@@ -74,6 +77,11 @@ def block_ram_layout(family: Family, depth: int, width: int, *, written: bool = 
         if cost < lowest:
             best, lowest = BlockRams(count * parts / family.block_ram_parts, rows), cost
     return best
+
+
+def bits_per_block_ram(family: Family, depth: int) -> float:
+    """Returns the most bits of each of so many words that a block RAM holds, of a memory that takes whole ones."""
+    return max(bits / -(-depth // words) * family.block_ram_parts / parts for words, bits, parts in _forms(family))
 
 
 def _forms(family: Family) -> Iterator[tuple[int, int, int]]:

@@ -7,6 +7,7 @@ slowest one sets the initiation interval. `bnn_hw.planner` finds plans; a plan i
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
@@ -28,6 +29,8 @@ SHELL: Final = "(shell)"  # and all the rest
 
 _FORMAT: Final = "bnn_hw.plan"
 _VERSION: Final = 1
+_FIELDS: Final = ("format", "version", "family", "levels", "runtime_weights", "layers", "cycles_per_image", "estimates")
+_LAYER_FIELDS: Final = ("name", "pe", "simd", "lut_bits", "outputs", "inputs", "cycles", "weight_bits", "planned")
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,18 @@ def weight_layers(network: Network) -> list[WeightLayer]:
 def load_plan(path: Path, network: Network, board: Board, *, runtime_weights: bool = False) -> Plan:
     """Reads a plan file. Raises `ArtefactError` for one that does not fit the network or the board.
 
-    Of each layer name, pe and simd count, and lut_bits where it is there; beside the layers family, levels and
-    runtime_weights where they are. What is not there is chosen for the board. With `runtime_weights` the plan has them
-    whatever the file says.
+    Of each layer name, pe and simd count, and lut_bits where it is there and was not planned for another pe or simd; beside the
+    layers family, levels and runtime_weights where they are. What is not there is chosen for the board. With `runtime_weights`
+    the plan has them whatever the file says.
     """
     try:
         description: dict[str, Any] = json.loads(path.read_text())
         if (description["format"], description["version"]) != (_FORMAT, _VERSION):
             raise ArtefactError(f"{path}: format and version must be {_FORMAT} {_VERSION}")
+        _check_fields(description, _FIELDS, str(path))
         family, levels = description.get("family", board.family.name), description.get("levels", board.levels)
         runtime = description.get("runtime_weights", False)
-        fields = [(layer["name"], layer["pe"], layer["simd"], layer.get("lut_bits")) for layer in description["layers"]]
+        layers = [_read_layer(layer, path) for layer in description["layers"]]
     except OSError as error:
         raise ArtefactError(f"plan {path} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -125,13 +129,28 @@ def load_plan(path: Path, network: Network, board: Board, *, runtime_weights: bo
         raise ArtefactError(f"{path}: levels must be an integer")
     if type(runtime) is not bool:
         raise ArtefactError(f"{path}: runtime_weights must be true or false")
-    for name, pe, simd, lut_bits in fields:
-        if not (isinstance(name, str) and type(pe) is int and type(simd) is int and type(lut_bits) in (int, type(None))):
-            raise ArtefactError(f"{path}, layer {name!r}: pe, simd and lut_bits must be integers")
-    layers = tuple(LayerPlan(name, pe, simd, lut_bits or 0) for name, pe, simd, lut_bits in fields)
-    plan = Plan(layers, board.family, levels, runtime or runtime_weights).check(network)
-    missing = {name for name, _, _, lut_bits in fields if lut_bits is None}
-    return replace(plan, layers=tuple(_placed(layer, plan, network) if layer.name in missing else layer for layer in layers))
+    plan = Plan(tuple(planned for planned, _ in layers), board.family, levels, runtime or runtime_weights).check(network)
+    return replace(plan, layers=tuple(planned if placed else _placed(planned, plan, network) for planned, placed in layers))
+
+
+def _check_fields(description: dict[str, Any], fields: Collection[str], where: str) -> None:
+    unknown = description.keys() - fields
+    if unknown:
+        raise ArtefactError(f"{where}: fields must be among {', '.join(fields)}, not {min(unknown)}")
+
+
+def _read_layer(description: dict[str, Any], path: Path) -> tuple[LayerPlan, bool]:
+    """Returns a layer's plan, and whether it says where the weights lie: not by a number that was planned for another shape."""
+    where = f"{path}, layer {description.get('name')!r}"
+    _check_fields(description, _LAYER_FIELDS, where)
+    name, pe, simd, lut_bits = description["name"], description["pe"], description["simd"], description.get("lut_bits")
+    if not (isinstance(name, str) and type(pe) is int and type(simd) is int and type(lut_bits) in (int, type(None))):
+        raise ArtefactError(f"{where}: pe, simd and lut_bits must be integers")
+    planned = description.get("planned", {"pe": pe, "simd": simd, "lut_bits": lut_bits})
+    stale = lut_bits == planned["lut_bits"] and (pe, simd) != (planned["pe"], planned["simd"])
+    if lut_bits is None or stale:
+        return LayerPlan(name, pe, simd), False
+    return LayerPlan(name, pe, simd, lut_bits), True
 
 
 def _placed(planned: LayerPlan, plan: Plan, network: Network) -> LayerPlan:
@@ -169,6 +188,7 @@ def plan_json(plan: Plan, network: Network) -> str:
                 "inputs": layer.weights[0].size,
                 "cycles": stage.cycles,
                 "weight_bits": layer.weights.size,
+                "planned": {"pe": stage.pe, "simd": stage.simd, "lut_bits": stage.lut_bits},
             }
         )
     description = {

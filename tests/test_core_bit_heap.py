@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
+from bnn_hw.bit_heap import least_luts, signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.circuit import LUT_INPUTS, ONE, ZERO, Chain, Circuit, Register, Table
 from naive import naive_dot, naive_matches
 
@@ -144,3 +144,16 @@ def test_sizes_do_not_grow(lanes: int, levels: int, luts: int, flip_flops: int, 
 def test_a_popcount_takes_less_than_a_table_a_lane() -> None:
     for lanes in range(4, 100):
         assert xnor_popcount_circuit(lanes, 3).luts <= lanes, lanes
+
+
+@pytest.mark.parametrize("levels", _LEVELS)
+def test_a_circuit_takes_the_least_look_up_tables_or_somewhat_more(levels: int) -> None:
+    for lanes in (*range(1, 100), 128, 129, 500, 1000, 2048):
+        popcount, least = xnor_popcount_circuit(lanes, levels), least_luts(lanes, 0, lanes.bit_length())
+        assert least <= popcount.luts, lanes
+        assert least >= 0.75 * popcount.luts - 10, lanes
+    for lanes in (1, 2, 3, 7, 8, 9, 27, 32, 64):
+        for is_signed, others in ((True, 0), (False, lanes)):  # weights are addends of their own in a sum of unsigned integers
+            total, least = signed_sum_circuit(8, is_signed, lanes, levels), least_luts(8 * lanes, others, (lanes << 8).bit_length())
+            assert least <= total.luts, lanes
+            assert least >= 0.7 * total.luts - 10, lanes

@@ -187,7 +187,7 @@ def test_build_by_json_follows_plan_and_fps(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_text(json.dumps(edited))
     message = r"plan, layer fc1: lut_bits must be in 0\.\.5, the weights of a cycle, not 6"
     _refused(2, message, *command, "--plan", "plan.json", folder=tmp_path)
-    del edited["layers"][0]["lut_bits"]  # where the weights lie is chosen
+    edited["layers"][0]["lut_bits"] = json.loads(plan.read_text())["layers"][0]["lut_bits"]  # of another shape, so it is chosen
     (tmp_path / "plan.json").write_text(json.dumps(edited))
     again = json.loads(_run(*command, "--plan", "plan.json", folder=tmp_path).stdout)
     assert again["cycles_per_image"] == 6 * 5

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from bnn_hw import estimate
 from bnn_hw.boards import Board
-from bnn_hw.estimate import Resources, conversion_resources, engine_resources, stage_resources
+from bnn_hw.estimate import Resources, conversion_resources, dot_resources, engine_resources, least_dot_luts, stage_resources
 from bnn_hw.family import ECP5, ICE40, SERIES_7, Family
 from bnn_hw.memory import block_rams, lut_rom_luts, ram_in_luts, weights_in_luts
 from bnn_hw.network import DenseRelu, Input, MaxPool, Network, Scores
 from bnn_hw.plan import LayerPlan, Plan
 from bnn_hw.stage import Conversion, stages
-from strategies import conv_networks, networks, random_network, random_plan
+from strategies import WindowShape, conv_networks, networks, random_conv_network, random_network, random_plan
 
 
 def test_resources_add_up_and_fit() -> None:
@@ -165,3 +165,33 @@ def test_wide_sums_of_integers_are_estimated_without_their_circuit(
     monkeypatch.setattr(estimate, "_EXACT_LANES", lanes)
     monkeypatch.setattr(estimate, "_signed_sum", estimate._signed_sum.__wrapped__)
     assert found.luts == pytest.approx(engine_resources(stage, SERIES_7, 8).luts, rel=0.02)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    network=networks(max_width=200) | conv_networks(),
+    seed=st.integers(0, 2**32 - 1),
+    family=st.sampled_from([SERIES_7, ECP5]),
+    levels=st.integers(2, 8),
+)
+def test_dot_products_take_the_least_look_up_tables_or_more(network: Network, seed: int, family: Family, levels: int) -> None:
+    for stage in stages(network, random_plan(network, seed, max_products=2000).layers):
+        assert least_dot_luts(stage, family, levels) <= dot_resources(stage, family, levels).luts
+
+
+@pytest.mark.parametrize("levels", [2, 3, 4, 8])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 8, 17, 64])
+def test_dot_products_with_zeros_take_the_least_look_up_tables_or_more(channels: int, levels: int) -> None:
+    network = random_conv_network(Input((8, 8, channels), "bit"), [WindowShape((3, 3), (1, 1), 4, (1, 1, 1, 1))], (2,), 1)
+    for pixels in (1, 2, 3, 9):
+        stage, _ = stages(network, (LayerPlan("conv1", 2, pixels * channels), LayerPlan("scores", 1, 1)))
+        least, found = least_dot_luts(stage, SERIES_7, levels), dot_resources(stage, SERIES_7, levels).luts
+        assert found / 2 - 10 <= least <= found, pixels
+
+
+@pytest.mark.parametrize("dtype", ["bit", "uint8", "int8"])
+@pytest.mark.parametrize("levels", [3, 8])
+def test_the_least_look_up_tables_of_wide_dot_products_are_near(dtype: Literal["bit", "uint8", "int8"], levels: int) -> None:
+    for lanes in (256, 500, 2000):
+        (stage,) = stages(random_network(Input((lanes,), dtype), (2,), 1), (LayerPlan("scores", 2, lanes),))
+        assert least_dot_luts(stage, SERIES_7, levels) >= 0.8 * dot_resources(stage, SERIES_7, levels).luts

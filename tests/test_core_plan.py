@@ -150,6 +150,7 @@ def test_json_round_trip(tmp_path: Path) -> None:
         "inputs": 784,
         "cycles": 104,
         "weight_bits": 64 * 784,
+        "planned": {"pe": 8, "simd": 64, "lut_bits": 512},
     }
     assert list(estimates) == ["fc1", "fc2", "scores", "(result)", "(shell)"]
     total = PLAN.resources(NETWORK)
@@ -176,6 +177,7 @@ def test_json_of_convolutions(tmp_path: Path) -> None:
         "inputs": 27,
         "cycles": 1152,
         "weight_bits": 162,
+        "planned": {"pe": 3, "simd": 3, "lut_bits": 0},
     }
     assert (second["inputs"], second["cycles"]) == (24, 54)
     assert list(description["estimates"]) == ["conv1", "pool2", "conv3", "fc1", "scores", "(result)", "(shell)"]
@@ -234,10 +236,36 @@ def test_too_few_levels(levels: int) -> None:
 
 
 def test_edited_plan(tmp_path: Path) -> None:
-    """Name, pe, simd and lut_bits count; what else a plan says of a layer is for its reader."""
-    content = layer_edited(1, pe=33, simd=64, lut_bits=2112, cycles=-1, estimate="none")
+    """Name, pe, simd and lut_bits count; what else a plan says of a layer follows from them, and is for its reader."""
+    content = layer_edited(1, pe=33, simd=64, lut_bits=2112, cycles=-1, outputs="none", inputs=None, weight_bits=[])
+    content |= {"cycles_per_image": -1, "estimates": {}}
     plan = load_plan(write(tmp_path, content), NETWORK, PYNQ)
     assert plan == Plan((PLAN.layers[0], LayerPlan("fc2", 33, 64, 2112), PLAN.layers[2]), levels=3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"pe": 4}, LayerPlan("fc2", 4, 7, 28)),  # 90 words of 28 bits are in look-up tables, where they cost less
+        ({"pe": 1, "simd": 1}, LayerPlan("fc2", 1, 1, 1)),  # of which 11 are too many
+        ({"simd": 64}, LayerPlan("fc2", 5, 64, 320)),
+        ({"pe": 7, "simd": 5}, LayerPlan("fc2", 7, 5, 35)),  # of as many products
+        ({"pe": 4, "lut_bits": 12}, LayerPlan("fc2", 4, 7, 12)),
+        ({"pe": 4, "lut_bits": 0}, LayerPlan("fc2", 4, 7, 0)),
+        ({"lut_bits": 12}, LayerPlan("fc2", 5, 7, 12)),
+    ],
+)
+def test_where_weights_lie_is_chosen_anew_with_a_new_shape(fields: dict[str, int], expected: LayerPlan, tmp_path: Path) -> None:
+    """Unless the plan says it, by another number than what was planned for the old shape. Other layers stay as they are."""
+    plan = load_plan(write(tmp_path, layer_edited(1, **fields)), NETWORK, PYNQ)
+    assert plan == Plan((PLAN.layers[0], expected, PLAN.layers[2]), levels=3)
+    assert load_plan(write(tmp_path, plan_json(plan, NETWORK)), NETWORK, PYNQ) == plan
+
+
+def test_a_number_of_weights_in_look_up_tables_is_kept_where_nothing_was_planned(tmp_path: Path) -> None:
+    layers = [{"name": layer.name, "pe": 8, "simd": 32, "lut_bits": 11} for layer in NETWORK.layers]
+    plan = load_plan(write(tmp_path, least_plan(*layers)), NETWORK, PYNQ)
+    assert [layer.lut_bits for layer in plan.layers] == [11, 11, 11]
 
 
 def least_plan(*layers: dict[str, object]) -> dict[str, object]:
@@ -297,6 +325,10 @@ LAYERS = r"plan must have the layers fc1, fc2, scores, not "
 LIMITS = r"plan, layer fc2: pe must be in 1\.\.33 and simd in 1\.\.64, not "
 INTEGERS = r"FILE, layer 'fc2': pe, simd and lut_bits must be integers"
 LEVELS = r"FILE: levels must be an integer"
+FIELDS = r"FILE: fields must be among format, version, family, levels, runtime_weights, layers, cycles_per_image, estimates, not "
+LAYER_FIELDS = (
+    r"FILE, layer 'fc2': fields must be among name, pe, simd, lut_bits, outputs, inputs, cycles, weight_bits, planned, not "
+)
 WRONG_PLANS = [
     ("", NO_PLAN),
     ("{", NO_PLAN),
@@ -330,6 +362,12 @@ WRONG_PLANS = [
     (layer_edited(1, lut_bits=True), INTEGERS),
     (layer_edited(1, lut_bits=36), r"plan, layer fc2: lut_bits must be in 0\.\.35, the weights of a cycle, not 36"),
     (layer_edited(1, lut_bits=-1), r"plan, layer fc2: lut_bits must be in 0\.\.35, the weights of a cycle, not -1"),
+    (layer_edited(1, planned=None), NO_PLAN),
+    (layer_edited(1, planned={"pe": 5}), NO_PLAN),
+    (layer_edited(1, sims=7), LAYER_FIELDS + "sims"),
+    (layer_edited(1, Pe=7, PE=7), LAYER_FIELDS + "PE"),
+    (edited(level=7), FIELDS + "level"),
+    (edited(runtime=True), FIELDS + "runtime"),
     (edited(levels=2.0), LEVELS),
     (edited(levels="2"), LEVELS),
     (edited(levels=True), LEVELS),
