@@ -12,6 +12,7 @@ import numpy as np
 from bnn_hw.datasets import DATASETS, Split
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.likeness import unlike
+from bnn_hw.decisions import SHOWN_IMAGES
 from bnn_hw.errors import ArtefactError
 from bnn_hw.images import as_batch
 from bnn_hw.network import Network
@@ -49,14 +50,19 @@ def identified_test_images(network: Network, data: ChosenData, cache: Path) -> t
 def unlike_training(network: Network, images: np.ndarray) -> str | None:
     """Returns in what images, as `bnn_hw.images.as_batch` takes them, are far from those that the network was trained on.
 
-    None where they are not, where it is not known, and for bits.
+    So few as are shown one by one are looked at one by one as well. None where they are not far, where it is not known, and
+    for bits.
     """
     trained, (batch, _) = trained_on(network), as_batch(images, network.input)
     if trained is None or batch.dtype == np.bool_:
         return None
-    pixels = (batch.view(np.uint8) ^ 0x80) if batch.dtype == np.int8 else batch
     shape = network.input.shape if len(network.input.shape) == 3 else (1, network.input.signal.size, 1)
-    return unlike(trained.pixels, pixels.reshape(len(batch), *shape))
+    pixels = ((batch.view(np.uint8) ^ 0x80) if batch.dtype == np.int8 else batch).reshape(len(batch), *shape)
+    together = unlike(trained.pixels, pixels)
+    if together or len(pixels) > SHOWN_IMAGES:
+        return together
+    alone = (unlike(trained.pixels, image[None]) for image in pixels)
+    return next((f"image {index} is unlike the others: {found}" for index, found in enumerate(alone) if found), None)
 
 
 def _named(network: Network, data: ChosenData) -> tuple[str, ChosenData]:

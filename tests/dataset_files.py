@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets' files for tests: their bytes, written to a folder, and served by a web server of the test's own."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHan
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-__all__ = ["idx", "serve", "serve_cut", "write"]
+from bnn_hw.datasets import Dataset, load_dataset
+from bnn_hw.errors import ArtefactError
+
+__all__ = ["idx", "published", "serve", "serve_cut", "write"]
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -35,6 +40,17 @@ def idx(array: np.ndarray) -> bytes:
     """Returns an IDX file of unsigned bytes."""
     extents = b"".join(extent.to_bytes(4, "big") for extent in array.shape)
     return bytes([0, 0, 8, array.ndim]) + extents + array.tobytes()
+
+
+def published(name: str) -> Dataset:
+    """Returns a published data set from where BNN_HW_DATA says that data lie, as the commands do; skips the test without it."""
+    folder = os.environ.get("BNN_HW_DATA")
+    if not folder:
+        pytest.skip("BNN_HW_DATA names no folder of data")
+    try:
+        return load_dataset(name, Path(folder), Path())
+    except ArtefactError as error:
+        pytest.skip(f"BNN_HW_DATA does not hold {name}: {error}")
 
 
 def write(folder: Path, name: str, content: bytes) -> Path:

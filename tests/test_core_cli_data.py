@@ -2,6 +2,7 @@
 """The data that --data names, in the commands beside `train`: of one's own, of the network's training or not, as pictures too."""
 
 import importlib
+import importlib.metadata
 import json
 import re
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from bnn_hw import golden
 from bnn_hw.cli import app
 from bnn_hw.datasets import Dataset, load_own_dataset
 from bnn_hw.datasets.sample import even_sample
-from bnn_hw.errors import ArtefactError, BnnHwError, UsageError
+from bnn_hw.errors import ArtefactError, BnnHwError, ToolError, UsageError
 from bnn_hw.network import Input, Network
 from bnn_hw.network_file import load_network, save_network
 from bnn_hw.packaged import packaged_network, packaged_test_images
@@ -153,6 +154,14 @@ def test_pictures_that_do_not_fit(own: Dataset, tmp_path: Path) -> None:
     _refused(ArtefactError, r"network\.safetensors must be a picture \(.*\) as the others; .*", *INFER, *both)
     message = "--images and --data exclude each other: one names images, the other a data set with test images"
     _refused(UsageError, message, *INFER, "--images", "grey.png", "--data", "bars")
+
+
+def test_pictures_need_pillow(own: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    _refused(ToolError, r"pillow, which reads .*, is not installed: pip install .*", *INFER, "--images", "bars/test")
 
 
 def test_images_unlike_those_of_the_training_are_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,6 @@
 
 import gzip
 import hashlib
-import os
 import re
 import tarfile
 import zlib
@@ -17,7 +16,7 @@ from hypothesis import strategies as st
 
 from bnn_hw.datasets import Dataset, cifar10, download_cifar10, load_cifar10, open_test_images
 from bnn_hw.errors import ArtefactError
-from dataset_files import serve, write
+from dataset_files import published, serve, write
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 IMAGES = np.random.default_rng(10).integers(0, 256, (12, 32, 32, 3), np.uint8)
@@ -229,12 +228,8 @@ def test_test_images_alone_need_only_their_batch(tmp_path: Path) -> None:
         load_cifar10(tmp_path)
 
 
-CIFAR10 = Path(os.environ.get("BNN_HW_DATA", ""), "cifar10")
-
-
-@pytest.mark.skipif(not (CIFAR10 / "test_batch.bin").is_file(), reason="BNN_HW_DATA names no folder that holds cifar10/*.bin")
 def test_the_real_cifar10() -> None:
-    data = load_cifar10(CIFAR10.parent)
+    data = published("cifar10")
     assert (data.train.images.shape, data.test.images.shape) == ((50000, 32, 32, 3), (10000, 32, 32, 3))
     assert np.bincount(data.train.labels).tolist() == [5000] * 10
     assert np.bincount(data.test.labels).tolist() == [1000] * 10

@@ -114,6 +114,15 @@ def test_images_in_any_form_that_a_network_takes(name: str) -> None:
     assert unlike_training(Network(network.name, network.input, network.layers), dark) is None
 
 
+def test_few_images_are_looked_at_one_by_one() -> None:
+    network, packaged = packaged_network(MNIST), packaged_test_images(packaged_network(MNIST))
+    assert packaged is not None
+    images = packaged.images[:20].copy()
+    assert unlike_training(network, images) is None
+    images[7] = 255 - images[7]
+    assert re.match(f"image 7 is unlike the others: {ROUND}255", str(unlike_training(network, images)))
+
+
 def test_test_images_unlike_those_that_train_are_noted(tmp_path: Path) -> None:
     images, labels = np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2
     images[:, 2:4, 2:4] = 255

@@ -3,7 +3,6 @@
 
 import gzip
 import hashlib
-import os
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +14,7 @@ import pytest
 from bnn_hw import datasets
 from bnn_hw.datasets import download_mnist, load_dataset, load_mnist, mnist, open_dataset, open_test_images
 from bnn_hw.errors import ArtefactError
-from dataset_files import idx, serve, serve_cut, write
+from dataset_files import idx, published, serve, serve_cut, write
 
 IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
 ZIPPED = gzip.compress(idx(IMAGES))
@@ -64,9 +63,8 @@ def test_mnist_with_a_file_missing_or_altered(tmp_path: Path) -> None:
         load_mnist(tmp_path)
 
 
-@pytest.mark.skipif("BNN_HW_DATA" not in os.environ, reason="BNN_HW_DATA does not name a folder that holds mnist/")
 def test_the_real_mnist() -> None:
-    data = load_mnist(Path(os.environ["BNN_HW_DATA"]))
+    data = published("mnist")
     assert (data.train.images.shape, data.test.images.shape) == ((60000, 28, 28, 1), (10000, 28, 28, 1))
     assert np.bincount(data.test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert data.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]

@@ -2,7 +2,6 @@
 """MNIST the whole way on the real data; the folder comes from BNN_HW_DATA."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,16 @@ from typing import Any
 import pytest
 
 from bnn_hw import golden
-from bnn_hw.datasets import load_mnist
+from bnn_hw.datasets import Split
 from bnn_hw.packaged import packaged_models, packaged_network
+from dataset_files import published
 
-pytestmark = pytest.mark.skipif("BNN_HW_DATA" not in os.environ, reason="BNN_HW_DATA names no folder with MNIST")
 _PLAN = Path(__file__).parent / "plans" / "mnist-bnn-pynq.json"  # PE and SIMD of BNN-PYNQ's LFC overlay: 512 cycles an image
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mnist_test() -> Split:
+    return published("mnist").test
 
 
 def _run(*arguments: object, folder: Path) -> Any:
@@ -24,10 +28,9 @@ def _run(*arguments: object, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("name", [name for name in packaged_models() if name.startswith("mnist")])
-def test_packaged_network_has_the_accuracy_it_claims(name: str) -> None:
+def test_packaged_network_has_the_accuracy_it_claims(name: str, mnist_test: Split) -> None:
     network = packaged_network(name)
-    test = load_mnist(Path(os.environ["BNN_HW_DATA"])).test
-    accuracy = float((golden.classify(network, test.images) == test.labels).mean())
+    accuracy = float((golden.classify(network, mnist_test.images) == mnist_test.labels).mean())
     assert accuracy == network.provenance["test_accuracy"]
     assert network.provenance["differing_decisions"] == (name == "mnist-binaryconnect")  # whose activations are rounded
 

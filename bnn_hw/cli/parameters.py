@@ -3,6 +3,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,7 +49,7 @@ class _NewPath(click.ParamType):
 
     name = "path"
 
-    def __init__(self, wanted: str, other: str, is_other: Any) -> None:
+    def __init__(self, wanted: str, other: str, is_other: Callable[[str], bool]) -> None:
         self._wanted, self._other, self._is_other = wanted, other, is_other
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
