@@ -28,6 +28,7 @@ from bnn_hw.datasets.sample import even_sample
 from bnn_hw.network import Conv, Dense, Input, MaxPool, Network, Scores
 from bnn_hw.network_file import load_network, network_digest, save_network
 from bnn_hw.packaged import packaged_models, packaged_network, packaged_test_images
+from bnn_hw.provenance import trained_on
 from bnn_hw.verify import Verification
 from bnn_training.catalogue import RECIPES
 from strategies import random_network
@@ -261,7 +262,7 @@ def test_train_export_and_infer_of_the_recipes_in_colour(name: str, tmp_path: Pa
     ]
     network = load_network(out / "network.safetensors")
     assert network_digest(network) == trained["network_sha256"]
-    assert (network.name, network.provenance["data"]["name"]) == (name, recipe.dataset)
+    assert (network.name, trained_on(network)) == (name, _colour_dataset(recipe.dataset).identity)
     assert topology(network) == f"32x32x3-{topology_}-10"
     exported = json.loads(_invoke("export", out / "best.safetensors", "--out", tmp_path / "n.safetensors", *arguments))
     assert exported["network_sha256"] == trained["network_sha256"]
