@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bnn_hw import datasets
-from bnn_hw.datasets import DATASETS, load_dataset, load_mnist, mnist, open_dataset
+from bnn_hw.datasets import DATASETS, load_dataset, mnist, open_dataset
 from bnn_hw.errors import ArtefactError, UsageError
 from dataset_files import idx, write
 
@@ -116,7 +116,7 @@ def test_what_a_folder_holds_instead_is_said(tmp_path: Path) -> None:
 def test_a_file_that_is_damaged_in_the_cache_may_be_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There it is ours; in a folder of the user's it is not."""
     write_fashion(tmp_path / "cache" / "mnist")
-    monkeypatch.setitem(datasets.DATASETS, "mnist", (load_mnist, lambda folder: None))
+    monkeypatch.setitem(datasets.DATASETS, "mnist", DATASETS["mnist"]._replace(download=lambda folder, **which: None))
     way_out = f"; remove {tmp_path / 'cache' / 'mnist'}, and the files are downloaded anew"
     with pytest.raises(ArtefactError, match=rf"SHA-256 must be .*{re.escape(way_out)}$"):
         open_dataset("mnist", None, tmp_path / "cache")

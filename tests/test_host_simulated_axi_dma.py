@@ -40,7 +40,7 @@ class Machine:
 
     def __init__(self, board: Board, build: Path) -> None:
         self.board = board
-        board.configure(bin_content(build / "bitstream" / "random.bit"))
+        board.configure(bin_content(next(build.glob("bitstream/*.bit"))))
         self.network = load_network(build / "network.safetensors")
         for channel in (MM2S, S2MM):
             self.write(channel + DMACR, 1)
@@ -109,7 +109,7 @@ def machine(build: Path) -> Iterator[Machine]:
 
 def test_after_configuration_and_reset(build: Path) -> None:
     with board_of(build) as board:
-        board.configure(bin_content(build / "bitstream" / "random.bit"))
+        board.configure(bin_content(next(build.glob("bitstream/*.bit"))))
         for channel in (MM2S, S2MM):
             found = [board.read(SYSTEM.dma.base + channel + offset) for offset in (DMACR, DMASR, ADDRESS, MSB, LENGTH)]
             assert found == [0x0001_0002, HALTED, 0, 0, 0]
@@ -283,7 +283,7 @@ def test_configuration(build: Path) -> None:
         machine = Machine(board, build)
         assert machine.classifies()
         assert machine.register(Register.IMAGES_OUT) == 20
-        content = bin_content(build / "bitstream" / "random.bit")
+        content = bin_content(next(build.glob("bitstream/*.bit")))
         with pytest.raises(
             BoardError,
             match=r"^the simulated pynq-z2 takes the bitstream of its build alone, that of random with network [0-9a-f]{12}, not "

@@ -364,7 +364,10 @@ def test_data_called_as_mnist_are_not_mnist(tmp_path: Path, monkeypatch: pytest.
     network = load_network(Path(printed["network"]))
     assert network.name not in packaged_models()
     assert packaged_test_images(network) is None
-    with pytest.raises(ArtefactError, match=r"^no test images are packaged for mnist-own; "):
+    with pytest.raises(
+        ArtefactError,
+        match=r"^mnist-own was trained on mnist-own, which is none of mnist, cifar10, svhn; name its .*$",
+    ):
         invoke("infer", "--model", printed["network"])
 
 
