@@ -59,9 +59,7 @@ def test_packaged_images(tiny: Path) -> None:
         assert (one.shape, int(one)) == ((), int(expected[3].argmax()))
         assert board.self_test() == 256
         loaded = board._device.read_file("/sys/class/fpga_manager/fpga0/firmware").decode()
-        assert re.fullmatch(
-            r"mnist_tiny_[0-9a-f]{8}-[0-9a-f]{16}\.bin", loaded
-        )  # pynq sends no name twice
+        assert re.fullmatch(r"mnist_tiny_[0-9a-f]{8}-[0-9a-f]{16}\.bin", loaded)  # pynq sends no name twice
         assert board.info()["network_sha256"] == network_digest(network)
 
 
