@@ -139,7 +139,10 @@ def test_infer_takes_npy_and_says_what_it_cannot_take(tmp_path: Path) -> None:
     )
 
 
-def test_infer_takes_images_in_colour_and_names_both_shapes_where_they_differ(tmp_path: Path) -> None:
+def test_infer_takes_images_in_colour_and_names_both_shapes_where_they_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("BNN_HW_DATA", raising=False)
     network = _colour_network()
     save_network(network, tmp_path / "n.safetensors")
     images = _colour_dataset("cifar10").test.images
