@@ -118,6 +118,7 @@ def _summary(result: BuildResult) -> dict[str, object]:
         "folder": str(result.folder),
         "network": result.network.name,
         "network_sha256": manifest.network_sha256,
+        "top": manifest.top,
         "board": manifest.board,
         "cycles_per_image": manifest.cycles_per_image,
         "images_per_s": manifest.clock_mhz * 1e6 / manifest.cycles_per_image,
@@ -148,6 +149,7 @@ def _show(result: BuildResult) -> None:
         f"{_cycles(verification)} cycles an image measured"
         if verification
         else "no (--no-verify)",
+        "top": f"{manifest.top}, in rtl/{manifest.top}.v",
         "build": str(result.folder),
     }
     table("the build", ("", ""), list(facts.items()))

@@ -25,7 +25,7 @@ async def parts_of_words(dut: Any) -> None:
         await bench.write(bench.offset + 4 * index, bench.window[1 - old][index])
         await bench.write_strobed(bench.offset + 4 * index, bench.draw.getrandbits(32), bench.draw.randrange(15))
     for address in (bench.offset + 4 * len(bench.window[0]), 2 * bench.offset - 4):  # past the window, if it does not fill it
-        if address >= bench.offset + 4 * len(bench.window[0]):
+        if bench.offset + 4 * len(bench.window[0]) <= address < 2 * bench.offset:
             await bench.write(address, bench.draw.getrandbits(32))
     assert await bench.swap()
     await bench.check_carries(1 - old)
