@@ -2,8 +2,8 @@
 """Binarized neural networks from PyTorch to verified FPGA hardware: the core, which needs numpy only."""
 
 from bnn_hw.errors import ArtefactError, BnnHwError, BoardError, MismatchError, ToolError, UsageError
-from bnn_hw.network import Dense, Input, Layer, Network, Scores
-from bnn_hw.network_file import load_network, save_network
+from bnn_hw.network.file import load_network, save_network
+from bnn_hw.network.network import Dense, Input, Layer, Network, Scores
 
 __all__ = [
     "ArtefactError",

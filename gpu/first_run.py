@@ -26,7 +26,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 FEATURES: Final = ("clusters", "overlap", "wgmma")  # in the order in which they are done without
 _STEPS: Final = [sys.executable, "-u", "-m", "bnn_gpu.first_steps"]
 _PYTEST: Final = [sys.executable, "-u", "-m", "pytest", "-o", "addopts=", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
-_TESTS: Final = ["tests/test_gpu_device.py", "tests/test_gpu_real.py", "tests/test_gpu_torch_op.py"]
+_TESTS: Final = ["tests/gpu/test_device.py", "tests/gpu/test_real.py", "tests/gpu/test_torch_op.py"]
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ from typing import Final
 
 import click
 
-from bnn_hw.boards import BOARDS, Board
-from bnn_hw.build import build
+from bnn_hw.artefacts.manifest import read_manifest
+from bnn_hw.design.plan import Plan, load_plan, plan_json
+from bnn_hw.design.planner import find_plan
 from bnn_hw.errors import ArtefactError, BnnHwError
-from bnn_hw.manifest import read_manifest
-from bnn_hw.network import Network
-from bnn_hw.packaged import packaged_network
-from bnn_hw.plan import Plan, load_plan, plan_json
-from bnn_hw.planner import find_plan
+from bnn_hw.flow.build import build
+from bnn_hw.fpga.boards import BOARDS, Board
+from bnn_hw.network.network import Network
+from bnn_hw.network.packaged import packaged_network
 from bnn_hw.synth import Synthesis, synthesize
 
-_PLANS: Final = Path(__file__).parent.parent / "tests" / "plans"
+_PLANS: Final = Path(__file__).parent / "plans"
 _CURVE_BOARD: Final = "pynq-z2"
 _CURVE: Final = (841, 512, 400, 320, 289, 260, 230, 200, 190, 180, 170, 160)
 

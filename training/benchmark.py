@@ -16,10 +16,10 @@ from rich.table import Table
 from torch import nn
 from torch.nn import functional
 
+from bnn_training.binary_layers import BinaryLayer
 from bnn_training.catalogue import RECIPES
-from bnn_training.layers import BinaryLayer
 from bnn_training.losses import squared_hinge
-from bnn_training.network import BinaryNetwork
+from bnn_training.model import BinaryNetwork
 from bnn_training.optimizers import make_optimizer, set_learning_rate
 from bnn_training.recipes import Recipe, recipe_network
 

@@ -7,10 +7,10 @@ from typing import Final
 
 import click
 
+from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, Overlay
 from bnn_hw.cli.parameters import FiniteFloat
 from bnn_hw.cli.show import console, json_option, print_json, table
 from bnn_hw.errors import UsageError
-from bnn_hw.overlay import OVERLAY_FOLDER, Overlay
 from bnn_hw.vivado import collect_bitstream, make_bitstream
 
 __all__ = ["bitstream", "show_bitstream"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bnn_hw.artefacts.manifest import SIMULATED_FOLDER, Manifest, read_manifest
 from bnn_hw.cli.show import console
-from bnn_hw.manifest import SIMULATED_FOLDER, Manifest, read_manifest
 from bnn_hw.tools import require
 
 if TYPE_CHECKING:

@@ -10,29 +10,29 @@ from typing import Final
 import click
 import numpy as np
 
-from bnn_hw.boards import Board, find_board
-from bnn_hw.build import BuildResult
-from bnn_hw.build import build as make_build
+from bnn_hw.artefacts.digests import NAME_DIGITS
 from bnn_hw.cli.bitstream import show_bitstream
 from bnn_hw.cli.data import data_options
 from bnn_hw.cli.model import MODEL_HELP, fold_checkpoint
 from bnn_hw.cli.parameters import NEW_FOLDER, CountOrWord, FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, shape_text, table, warn
+from bnn_hw.contract.registers import ADDRESS_BITS
+from bnn_hw.contract.system import block_design
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.sample import even_sample
-from bnn_hw.digests import NAME_DIGITS
+from bnn_hw.design.plan import load_plan
+from bnn_hw.design.planner import find_plan, limits
+from bnn_hw.design.stage import Stage
 from bnn_hw.errors import UsageError
-from bnn_hw.network import MaxPool, Network
-from bnn_hw.network_data import NOT_ITS_DATA, identified_test_images, network_test_images
-from bnn_hw.network_file import network_digest
-from bnn_hw.packaged import find_model, is_packaged
-from bnn_hw.plan import load_plan
-from bnn_hw.planner import find_plan, limits
-from bnn_hw.registers import ADDRESS_BITS
-from bnn_hw.stage import Stage
-from bnn_hw.system import block_design
-from bnn_hw.vectors import Vectors, make_vectors
-from bnn_hw.verify import Verification, verify_build
+from bnn_hw.flow.build import BuildResult
+from bnn_hw.flow.build import build as make_build
+from bnn_hw.flow.verify import Verification, verify_build
+from bnn_hw.fpga.boards import Board, find_board
+from bnn_hw.network.data import NOT_ITS_DATA, identified_test_images, network_test_images
+from bnn_hw.network.file import network_digest
+from bnn_hw.network.network import MaxPool, Network
+from bnn_hw.network.packaged import find_model, is_packaged
+from bnn_hw.network.vectors import Vectors, make_vectors
 from bnn_hw.vivado import make_bitstream
 
 __all__ = ["build", "verify"]

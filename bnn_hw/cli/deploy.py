@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from bnn_hw.cli.show import console, json_option, print_json, table
-from bnn_hw.deploy import Deployment
-from bnn_hw.deploy import deploy as make_deployment
+from bnn_hw.deploy.board_folder import Deployment
+from bnn_hw.deploy.board_folder import deploy as make_deployment
+from bnn_hw.deploy.ssh import install, send
 from bnn_hw.errors import UsageError
-from bnn_hw.ssh import install, send
 
 __all__ = ["deploy"]
 

@@ -14,8 +14,8 @@ from bnn_hw.cli.show import cache_folder, json_option, percent, print_json, tabl
 from bnn_hw.datasets import DATASETS, Split
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Network, check_network_name
-from bnn_hw.network_file import network_digest, save_network
+from bnn_hw.network.file import network_digest, save_network
+from bnn_hw.network.network import Network, check_network_name
 from bnn_hw.tools import require
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import Final
 
-from bnn_hw.network import Network
+from bnn_hw.network.network import Network
 from bnn_hw.tools import require
 
 __all__ = ["MODEL_HELP", "fold_checkpoint"]

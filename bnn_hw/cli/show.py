@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bnn_hw.network import Conv, Dense, DenseRelu, MaxPool, Network, Scores
+from bnn_hw.network.network import Conv, Dense, DenseRelu, MaxPool, Network, Scores
 
 __all__ = ["cache_folder", "console", "json_option", "percent", "print_json", "shape_text", "table", "topology", "warn"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import torch
 
     from bnn_training.export import Ties
-    from bnn_training.network import BinaryNetwork
+    from bnn_training.model import BinaryNetwork
     from bnn_training.recipes import Recipe
     from bnn_training.trainer import EpochReport, Start
 

@@ -12,14 +12,14 @@ from bnn_hw.datasets.idx import read_idx
 from bnn_hw.datasets.picture import SUFFIXES, read_pictures
 from bnn_hw.datasets.picture_folder import is_picture, visible
 from bnn_hw.errors import ArtefactError
-from bnn_hw.images import as_batch
-from bnn_hw.layers import Input
+from bnn_hw.network.images import as_batch
+from bnn_hw.network.layers import Input
 
 __all__ = ["read_images"]
 
 
 def read_images(paths: Sequence[Path], input_: Input, background: str = "white") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns images as a batch, as `bnn_hw.images.as_batch` does, and what each is called.
+    """Returns images as a batch, as `bnn_hw.network.images.as_batch` does, and what each is called.
 
     `paths`: pictures and folders of them, those in folders within too; or one .npy file, or IDX file where the name does not
     end so. Transparent pictures are laid on the `background`. Raises `ArtefactError` naming the file that is none of these or

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.layers import Input
+from bnn_hw.network.layers import Input
 
 if TYPE_CHECKING:
     from bnn_hw.datasets.dataset import Dataset

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bnn_hw.design.names import layer_of
 from bnn_hw.errors import ArtefactError
-from bnn_hw.verilog_names import layer_of
 
 __all__ = ["CellsByLayer", "cells_by_layer", "kept_modules"]
 

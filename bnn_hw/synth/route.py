@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bnn_hw.boards import Board
 from bnn_hw.errors import ToolError
+from bnn_hw.fpga.boards import Board
 from bnn_hw.synth.yosys import NETLIST
 from bnn_hw.tools import program, require, run_tool
 

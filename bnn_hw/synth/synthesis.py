@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bnn_hw.boards import Board, find_board
+from bnn_hw.artefacts.manifest import read_manifest
+from bnn_hw.design.names import layer_of
+from bnn_hw.design.plan import RESULT, SHELL
 from bnn_hw.errors import ArtefactError
-from bnn_hw.manifest import read_manifest
-from bnn_hw.network import Network
-from bnn_hw.network_file import load_network
-from bnn_hw.plan import RESULT, SHELL
+from bnn_hw.fpga.boards import Board, find_board
+from bnn_hw.network.file import load_network
+from bnn_hw.network.network import Network
 from bnn_hw.synth.cells import Usage, cell_usage, usage_sum
 from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules
 from bnn_hw.synth.levels import LongestPath, longest_paths
 from bnn_hw.synth.route import Route, check_timing, place_and_route, require_route_tools
 from bnn_hw.synth.yosys import count_cells, read_netlist, write_netlist
-from bnn_hw.verilog_names import layer_of
 
 __all__ = ["LayerReport", "Synthesis", "check_synthesis", "description", "synthesize"]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from bnn_hw.boards import Board
+from bnn_hw.fpga.boards import Board
 from bnn_hw.tools import program, require, run_tool
 
 __all__ = ["NETLIST", "count_cells", "read_netlist", "short_initial_blocks", "write_netlist"]

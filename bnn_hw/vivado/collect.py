@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from bnn_hw.artefacts.folders import replace_folder
+from bnn_hw.artefacts.manifest import Manifest, manifest_digest, read_manifest
+from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, Overlay, seal_overlay
 from bnn_hw.errors import ArtefactError, ToolError
-from bnn_hw.folders import replace_folder
-from bnn_hw.manifest import Manifest, manifest_digest, read_manifest
-from bnn_hw.overlay import OVERLAY_FOLDER, Overlay, seal_overlay
 from bnn_hw.vivado.project import PROJECT_FOLDER
 from bnn_hw.vivado.reports import Slack, read_power, read_slacks, read_utilization
 

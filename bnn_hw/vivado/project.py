@@ -6,10 +6,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from bnn_hw.boards import Processor, find_board
+from bnn_hw.artefacts.manifest import Manifest, manifest_digest
+from bnn_hw.contract.system import DMA_LENGTH_BITS, accelerator_vlnv, block_design
 from bnn_hw.errors import UsageError
-from bnn_hw.manifest import Manifest, manifest_digest
-from bnn_hw.system import DMA_LENGTH_BITS, accelerator_vlnv, block_design
+from bnn_hw.fpga.boards import Processor, find_board
 
 __all__ = ["OLDEST_VIVADO", "PROJECT_FOLDER", "write_project"]
 

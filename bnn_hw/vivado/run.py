@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from bnn_hw.artefacts.manifest import read_manifest
+from bnn_hw.artefacts.overlay import Overlay
 from bnn_hw.errors import ToolError
-from bnn_hw.manifest import read_manifest
-from bnn_hw.overlay import Overlay
 from bnn_hw.tools import program, require, run_tool
 from bnn_hw.vivado.collect import OUT_FOLDER, collect_bitstream, is_finished
 from bnn_hw.vivado.project import write_project

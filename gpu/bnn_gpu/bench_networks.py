@@ -14,8 +14,8 @@ from bnn_gpu.inference import Inference
 from bnn_gpu.launches import plain_launch
 from bnn_gpu.layout import Layout
 from bnn_gpu.measure import Bench, as_array, as_tensor
-from bnn_hw import golden
-from bnn_hw.network import Dense, Input, Network, Scores, layer_sums
+from bnn_hw.network import golden
+from bnn_hw.network.network import Dense, Input, Network, Scores, layer_sums
 
 if TYPE_CHECKING:
     import torch

@@ -23,8 +23,8 @@ from bnn_gpu.launches import (
 from bnn_gpu.layout import Layout, pack_rows
 from bnn_gpu.products import Method, Output, Product, bit_product, layer_constants, methods
 from bnn_hw.errors import ArtefactError
-from bnn_hw.images import image_count
-from bnn_hw.network import Conv, Dense, MaxPool, Network, Scores, Step
+from bnn_hw.network.images import image_count
+from bnn_hw.network.network import Conv, Dense, MaxPool, Network, Scores, Step
 
 __all__ = ["Executor", "Inference", "classify", "infer"]
 
@@ -107,7 +107,7 @@ class Inference:
         self.classes = self.device.allocate((self.images,), "<i4")
 
     def __call__(self, images: object, stream: object = None) -> DeviceArray:
-        """Returns the scores of images of a shape that `bnn_hw.images.image_count` knows; only enqueues the work."""
+        """Returns the scores of images of a shape that `bnn_hw.network.images.image_count` knows; only enqueues the work."""
         handle = stream_handle(stream, images)
         taken, _ = _as_batch(self.network, take_array(images, "images", handle))
         if taken.shape[0] != self.images:
@@ -239,9 +239,9 @@ class Inference:
 
 
 def infer(network: Network, images: object, *, stream: object = None, device: Executor | None = None) -> DeviceArray:
-    """Returns a network's scores for images on a GPU, int32: what `bnn_hw.golden.scores` returns, of its shape, on every bit.
+    """Returns a network's scores for images on a GPU, int32: what `bnn_hw.network.golden.scores` returns, bit for bit.
 
-    `images`: a torch CUDA tensor, CuPy array or anything with DLPack, of a shape that `bnn_hw.images.image_count` knows: bool
+    `images`: a torch CUDA tensor, CuPy array or anything with DLPack, of a shape for `bnn_hw.network.images.image_count`: bool
     for ``bit`` inputs, else of the input's dtype, or uint8 pixels as there. The work is on `stream` when this returns, or
     without one on the images' own. For repeated calls prepare an `Inference`, which this makes and drops. Raises
     `ArtefactError` for images or networks that do not fit, `ToolError` for a missing driver or GPU, before any kernel starts.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How bits and bytes lie in GPU memory: each pixel's channels start at a 32-bit word, each row at 16 bytes, zeros between.
 
-Bits are in the order of `bnn_hw.packing`: bit 0 of word 0 is the lowest index. A flat vector is one pixel of many channels.
+Bits are in the order of `bnn_hw.network.packing`: bit 0 of word 0 is the lowest index. A flat vector is one pixel of many channels.
 """
 
 from dataclasses import dataclass

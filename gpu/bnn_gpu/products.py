@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Conv, Dense, Scores, Signal, WeightLayer, layer_sums
+from bnn_hw.network.network import Conv, Dense, Scores, Signal, WeightLayer, layer_sums
 
 __all__ = [
     "METHODS",

@@ -13,8 +13,8 @@ from bnn_host.accelerator import Accelerator, build_input
 from bnn_host.benchmark import packing_images_per_s
 from bnn_host.builds import find_build
 from bnn_host.classification import classified, find_task, vectors_task
+from bnn_hw.artefacts.manifest import read_manifest
 from bnn_hw.errors import ArtefactError, BnnHwError, UsageError
-from bnn_hw.manifest import read_manifest
 
 _INTERRUPTED: Final = 130
 _MOST_IMAGES: Final = 1_000_000

@@ -17,16 +17,16 @@ from bnn_host.images import as_batch
 from bnn_host.power import PowerMeter
 from bnn_host.stream import ImageStream, Timing
 from bnn_host.weights import replacement, swap
-from bnn_hw import golden
-from bnn_hw.boards import find_board
+from bnn_hw.artefacts.manifest import Manifest, read_manifest
+from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, read_overlay
+from bnn_hw.contract.registers import Register, Status
+from bnn_hw.contract.system import block_design
 from bnn_hw.errors import ArtefactError, BoardError, MismatchError, UsageError
-from bnn_hw.layers import Input
-from bnn_hw.manifest import Manifest, read_manifest
-from bnn_hw.network import Network
-from bnn_hw.overlay import OVERLAY_FOLDER, read_overlay
-from bnn_hw.registers import Register, Status
-from bnn_hw.system import block_design
-from bnn_hw.vectors import load_scores
+from bnn_hw.fpga.boards import find_board
+from bnn_hw.network import golden
+from bnn_hw.network.layers import Input
+from bnn_hw.network.network import Network
+from bnn_hw.network.vectors import load_scores
 
 if TYPE_CHECKING:
     from bnn_host.benchmark import Benchmark
@@ -86,7 +86,7 @@ class Accelerator:
 
     def _open(self, device: Any, chunk_images: int, timeout_s: float) -> None:
         """Loads the overlay and makes the board ready."""
-        from bnn_host.overlay import load_overlay
+        from bnn_host.pynq_overlay import load_overlay
 
         manifest = self._manifest
         if self._overlay.simulated and not device.has_capability("SIMULATED"):

@@ -10,12 +10,12 @@ import numpy as np
 
 from bnn_host.images import image_words, pack_images
 from bnn_host.power import PowerMeter
-from bnn_host.registers import Registers
+from bnn_host.register_access import Registers
 from bnn_host.stream import ImageStream
-from bnn_hw.layers import INPUT_RANGES, Input
-from bnn_hw.manifest import Manifest
-from bnn_hw.overlay import Overlay
-from bnn_hw.registers import COUNTER, Register
+from bnn_hw.artefacts.manifest import Manifest
+from bnn_hw.artefacts.overlay import Overlay
+from bnn_hw.contract.registers import COUNTER, Register
+from bnn_hw.network.layers import INPUT_RANGES, Input
 
 __all__ = ["Benchmark", "measure", "packing_images_per_s", "random_images"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import IntFlag
 from typing import Final
 
-from bnn_host.registers import Mmio
+from bnn_host.register_access import Mmio
 from bnn_hw.errors import BoardError
 
 __all__ = ["Dma", "DmaStatus", "poll"]

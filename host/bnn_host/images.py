@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from bnn_hw.images import as_batch, prepare_images
-from bnn_hw.layers import Input, element_bits
-from bnn_hw.packing import pack_bits, packed_bytes
+from bnn_hw.network.images import as_batch, prepare_images
+from bnn_hw.network.layers import Input, element_bits
+from bnn_hw.network.packing import pack_bits, packed_bytes
 
 __all__ = ["as_batch", "image_bytes", "image_words", "pack_images"]
 

@@ -10,8 +10,7 @@ from typing import Final, Protocol, TypeVar
 import numpy as np
 
 from bnn_host.images import as_batch, image_words, pack_images
-from bnn_hw.errors import ArtefactError, MismatchError, ToolError, UsageError
-from bnn_hw.frames import (
+from bnn_hw.contract.frames import (
     CRC_BYTES,
     HEADER_BYTES,
     IDENTITY_BYTES,
@@ -24,8 +23,9 @@ from bnn_hw.frames import (
     frame_crc,
     silence_bits,
 )
-from bnn_hw.network import Input, Network
-from bnn_hw.network_file import network_digest
+from bnn_hw.errors import ArtefactError, MismatchError, ToolError, UsageError
+from bnn_hw.network.file import network_digest
+from bnn_hw.network.network import Input, Network
 
 __all__ = ["SerialBoard", "SerialPort"]
 

@@ -10,11 +10,11 @@ import numpy as np
 from bnn_host.board import UnreachableBoardError
 from bnn_host.dma import Dma, poll
 from bnn_host.images import image_words, pack_images
-from bnn_host.registers import Registers, answering, flags
+from bnn_host.register_access import Registers, answering, flags
+from bnn_hw.contract.registers import COUNTER, Register, Status
+from bnn_hw.contract.system import DMA_LENGTH_BITS, Segment
 from bnn_hw.errors import BoardError, MismatchError, UsageError
-from bnn_hw.layers import Input
-from bnn_hw.registers import COUNTER, Register, Status
-from bnn_hw.system import DMA_LENGTH_BITS, Segment
+from bnn_hw.network.layers import Input
 
 __all__ = ["BufferPair", "ImageStream", "Timing", "Transfer"]
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnn_host.dma import poll
-from bnn_host.registers import Registers
-from bnn_hw.boards import find_board
+from bnn_host.register_access import Registers
+from bnn_hw.artefacts.manifest import Manifest
+from bnn_hw.contract.registers import Control, Register, Status
+from bnn_hw.design.plan import load_plan
+from bnn_hw.design.runtime_weights import check_same_shape, memory_words
 from bnn_hw.errors import ArtefactError, BoardError
-from bnn_hw.manifest import Manifest
-from bnn_hw.network import Network
-from bnn_hw.network_file import load_network, network_digest
-from bnn_hw.plan import load_plan
-from bnn_hw.registers import Control, Register, Status
-from bnn_hw.runtime_weights import check_same_shape, memory_words
+from bnn_hw.fpga.boards import find_board
+from bnn_hw.network.file import load_network, network_digest
+from bnn_hw.network.network import Network
 
 __all__ = ["Replacement", "replacement", "swap"]
 

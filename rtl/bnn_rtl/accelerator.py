@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from bnn_hw.engine_memory import (
+from bnn_hw.design.memories import (
     constant_bits,
     contents,
     lane_words,
@@ -18,8 +18,12 @@ from bnn_hw.engine_memory import (
     threshold_groups,
     weight_rows,
 )
-from bnn_hw.family import Family
-from bnn_hw.network import (
+from bnn_hw.design.names import layer_instance
+from bnn_hw.design.plan import Plan
+from bnn_hw.design.runtime_weights import WeightsWindow, weights_window
+from bnn_hw.design.stage import STREAM_BITS, Conversion, Stage, Window
+from bnn_hw.fpga.family import Family
+from bnn_hw.network.network import (
     Conv,
     Dense,
     DenseRelu,
@@ -30,10 +34,6 @@ from bnn_hw.network import (
     element_bits,
     weight_matrix,
 )
-from bnn_hw.plan import Plan
-from bnn_hw.runtime_weights import WeightsWindow, weights_window
-from bnn_hw.stage import STREAM_BITS, Conversion, Stage, Window
-from bnn_hw.verilog_names import layer_instance
 from bnn_rtl.argmax import Argmax, result_layout
 from bnn_rtl.banked_memory import BankedMemory, WeightsSignature, read_latency
 from bnn_rtl.dot_product import DotProduct, dot_product

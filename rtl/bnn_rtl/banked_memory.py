@@ -9,7 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.engine_memory import LANE_BITS, EngineMemory
+from bnn_hw.design.memories import LANE_BITS, EngineMemory
 
 __all__ = ["BankedMemory", "WeightsSignature", "read_latency"]
 
@@ -22,7 +22,7 @@ class WeightsSignature(wiring.Signature):
 
     bank    : which bank is in use
     check   : the read ports are for reading back, not for the engines
-    address : of a word in the window of all memories (see `bnn_hw.runtime_weights`)
+    address : of a word in the window of all memories (see `bnn_hw.design.runtime_weights`)
     write   : the word is written; data: what to, a cycle after its address
     found   : with `check`, the word, so many cycles after its address as `read_latency` says; 0 of a memory that has it not
     """

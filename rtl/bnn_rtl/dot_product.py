@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dot products with binary weights: XNOR and popcount on bits, conditional complement and sum on 8-bit integers.
 
-On a family with look-up tables of 6 inputs they are circuits of `bnn_hw.bit_heap`, on another one trees of adders. Either
+On a family with look-up tables of 6 inputs they are circuits of `bnn_hw.fpga.bit_heap`, on another one trees of adders. Either
 way at most `levels` of these lie between two registers. A lane that pads holds x = 0 and w = 1.
 """
 
@@ -13,13 +13,13 @@ from typing import Final, TypeAlias
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
-from bnn_hw.circuit import Circuit
-from bnn_hw.family import SERIES_7, Family
-from bnn_hw.verilog_names import module_beside
+from bnn_hw.design.names import module_beside
+from bnn_hw.fpga.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
+from bnn_hw.fpga.circuit import Circuit
+from bnn_hw.fpga.family import SERIES_7, Family
 from bnn_rtl.adder_tree import AdderTree, sum_shape
-from bnn_rtl.circuit import add_circuit, has_lut6
 from bnn_rtl.popcount import delayed, popcount
+from bnn_rtl.primitives import add_circuit, has_lut6
 
 __all__ = ["DotProduct", "SignedSum", "XnorPopcount", "ZeroPaddedXnorPopcount", "dot_product"]
 

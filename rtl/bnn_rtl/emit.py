@@ -10,8 +10,8 @@ from amaranth.back import verilog
 from amaranth.hdl import Module
 from amaranth.lib.wiring import Component, Signature
 
-from bnn_hw.family import SERIES_7, Family
-from bnn_hw.verilog_names import TOP
+from bnn_hw.design.names import TOP
+from bnn_hw.fpga.family import SERIES_7, Family
 from bnn_rtl.lut_rom import LutRom
 from bnn_rtl.popcount import ONES
 
@@ -22,7 +22,7 @@ _NO_BITS: Final = re.compile(r"^  (?:wire|reg) \[-1:0\] \S+ ?;\n", re.MULTILINE)
 
 
 class Part(Protocol):
-    """A component whose Verilog module, of the name `module` (see `bnn_hw.verilog_names`), all its instances share.
+    """A component whose Verilog module, of the name `module` (see `bnn_hw.design.names`), all its instances share.
 
     With a family as the platform it may elaborate to the primitives of that family; without one it is what simulates
     fast. Both do the same in the same cycles.

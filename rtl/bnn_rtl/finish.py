@@ -11,9 +11,9 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.family import SERIES_7, Family
-from bnn_hw.memory import weights_in_luts
-from bnn_hw.verilog_names import module_beside
+from bnn_hw.design.names import module_beside
+from bnn_hw.fpga.family import SERIES_7, Family
+from bnn_hw.fpga.memory_layout import weights_in_luts
 from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.group_memory import group_address, group_memory
 from bnn_rtl.lut_rom import LutRom, lut_rom, read_rom

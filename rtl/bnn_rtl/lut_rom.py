@@ -7,9 +7,9 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Sign
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.family import Family
+from bnn_hw.fpga.family import Family
 from bnn_rtl.banked_memory import BankedMemory
-from bnn_rtl.circuit import has_lut6
+from bnn_rtl.primitives import has_lut6
 
 __all__ = ["LutRom", "lut_rom", "read_rom"]
 

@@ -10,10 +10,10 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.circuit import LUT_INPUTS
-from bnn_hw.family import Family
-from bnn_hw.memory import memory_attributes
-from bnn_hw.verilog_names import module_beside
+from bnn_hw.design.names import module_beside
+from bnn_hw.fpga.circuit import LUT_INPUTS
+from bnn_hw.fpga.family import Family
+from bnn_hw.fpga.memory_layout import memory_attributes
 from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.dot_product import DotProduct
 from bnn_rtl.finish import Finish
@@ -45,7 +45,7 @@ class MatrixVectorUnit(Component):
     o : stream of the words that `finish` makes
 
     `name`: of the layer. `dot`: the dot product of `simd` lanes, of which the unit holds `pe` instances. `weights`: as
-    integers of the rows of `bnn_hw.engine_memory.weight_rows`; the highest `lut_bits` of each word are held in look-up tables,
+    integers of the rows of `bnn_hw.design.memories.weight_rows`; the highest `lut_bits` of each word are held in look-up tables,
     the others in block RAM. `banks`: by what they hold, memories that take the place of these and of where sums start.
     """
 

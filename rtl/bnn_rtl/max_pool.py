@@ -6,7 +6,7 @@ from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.engine_memory import grouped, row_integers
+from bnn_hw.design.memories import grouped, row_integers
 from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.group_memory import group_address, group_memory
 from bnn_rtl.lut_rom import read_rom

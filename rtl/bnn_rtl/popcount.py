@@ -3,7 +3,7 @@
 
 from amaranth.hdl import Instance, Module, Signal, Value
 
-from bnn_hw.verilog_names import module_beside
+from bnn_hw.design.names import module_beside
 
 __all__ = ["ONES", "delayed", "popcount"]
 

@@ -9,12 +9,12 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, connect
 
-from bnn_hw.network import Network
-from bnn_hw.network_file import network_digest
-from bnn_hw.plan import Plan, plan_digest
-from bnn_hw.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
-from bnn_hw.runtime_weights import weights_window
-from bnn_hw.stage import STREAM_BITS
+from bnn_hw.contract.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
+from bnn_hw.design.plan import Plan, plan_digest
+from bnn_hw.design.runtime_weights import weights_window
+from bnn_hw.design.stage import STREAM_BITS
+from bnn_hw.network.file import network_digest
+from bnn_hw.network.network import Network
 from bnn_rtl.accelerator import Accelerator, element_shape
 from bnn_rtl.argmax import RESULT_BITS
 from bnn_rtl.axi_lite import AxiLiteSignature, AxiLiteSlave, merge_strobed
@@ -35,7 +35,8 @@ class Shell(Component):
     aclk, aresetn : clock and synchronous reset, low active, of all three buses
     s_axis_*      : images, 64 bits a word, packets as `ImageReceiver` has them
     m_axis_*      : for each image its int32 scores, class 0 first, then its class, 32 bits a word
-    s_axi_*       : the registers of `bnn_hw.registers`, and with run-time weights the window of `bnn_hw.runtime_weights`
+    s_axi_*       : the registers of `bnn_hw.contract.registers`, with run-time weights the window of
+                    `bnn_hw.design.runtime_weights` too
 
     Throughput and latency: those of `Accelerator`.
     """

@@ -14,14 +14,14 @@ from typing import Final
 
 import numpy as np
 
-from bnn_hw.network import Network, element_bits
-from bnn_hw.packing import pack_bits, packed_bytes, unpack_bits
-from bnn_hw.plan import Plan
-from bnn_hw.registers import ADDRESS_BITS
-from bnn_hw.runtime_weights import weights_window
-from bnn_hw.stage import STREAM_BITS, Stage, input_cycles
+from bnn_hw.contract.registers import ADDRESS_BITS
+from bnn_hw.design.names import layer_instance
+from bnn_hw.design.plan import Plan
+from bnn_hw.design.runtime_weights import weights_window
+from bnn_hw.design.stage import STREAM_BITS, Stage, input_cycles
+from bnn_hw.network.network import Network, element_bits
+from bnn_hw.network.packing import pack_bits, packed_bytes, unpack_bits
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
-from bnn_hw.verilog_names import layer_instance
 
 __all__ = ["Recording", "Simulation", "compile_harness", "compile_simulation", "stream_words"]
 
@@ -63,7 +63,7 @@ class Simulation:
     def run(self, inputs: np.ndarray, *, seed: int = 0, processes: int = 1) -> Recording:
         """Runs images through the Verilog.
 
-        `inputs`: [images, inputs] as `bnn_hw.golden.prepare` gives them, at least one. With `seed` other than 0 the
+        `inputs`: [images, inputs] as `bnn_hw.network.golden.prepare` gives them, at least one. With `seed` other than 0 the
         streams idle and push back at random. `processes` share the images. Raises `ToolError` when the Verilog
         deadlocks or breaks the framing of its output.
         """

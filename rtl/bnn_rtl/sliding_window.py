@@ -8,9 +8,9 @@ from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.family import Family
-from bnn_hw.memory import memory_attributes
-from bnn_hw.stage import Window
+from bnn_hw.design.stage import Window
+from bnn_hw.fpga.family import Family
+from bnn_hw.fpga.memory_layout import memory_attributes
 
 __all__ = ["SlidingWindow"]
 

@@ -6,11 +6,11 @@ from typing import Final
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.boards import Board, Serial
+from bnn_hw.design.plan import Plan
 from bnn_hw.errors import ArtefactError
-from bnn_hw.family import ECP5
-from bnn_hw.network import Network
-from bnn_hw.plan import Plan
+from bnn_hw.fpga.boards import Board, Serial
+from bnn_hw.fpga.family import ECP5
+from bnn_hw.network.network import Network
 from bnn_rtl.emit import Part
 from bnn_rtl.uart_shell import UartShell
 

@@ -6,15 +6,15 @@ from amaranth.lib import stream
 from amaranth.lib.crc.catalog import CRC16_XMODEM
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from bnn_hw.frames import Identity, silence_bits
-from bnn_hw.network import Network
-from bnn_hw.plan import Plan
-from bnn_hw.stage import STREAM_BITS
+from bnn_hw.contract.frames import Identity, silence_bits
+from bnn_hw.design.plan import Plan
+from bnn_hw.design.stage import STREAM_BITS
+from bnn_hw.network.network import Network
 from bnn_rtl.accelerator import Accelerator
 from bnn_rtl.argmax import result_layout
 from bnn_rtl.emit import Part
-from bnn_rtl.frames import AnswerSender, RequestReceiver
 from bnn_rtl.uart import UartReceiver, UartTransmitter, baud_divisor
+from bnn_rtl.uart_frames import AnswerSender, RequestReceiver
 
 __all__ = ["UartFrames", "UartShell"]
 
@@ -72,7 +72,7 @@ class UartShell(Component):
     tx  : to the host
 
     There is no reset: registers start from their initial values, and no frame can leave the shell waiting for ever. The
-    frames are those of `bnn_hw.frames`. Raises `UsageError` where the clock does not give the baud rate.
+    frames are those of `bnn_hw.contract.frames`. Raises `UsageError` where the clock does not give the baud rate.
 
     Throughput: an image in the time that its request and answer take on the line, and that the accelerator takes.
     """

@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.engine_memory import LANE_BITS
+from bnn_hw.design.memories import LANE_BITS
 from bnn_rtl.banked_memory import WeightsSignature
 
 __all__ = ["WeightSwap"]

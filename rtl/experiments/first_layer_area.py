@@ -13,7 +13,7 @@ from amaranth.back import verilog
 from amaranth.hdl import Cat, Module, signed, unsigned
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.family import SERIES_7
+from bnn_hw.fpga.family import SERIES_7
 from bnn_rtl.adder_tree import AdderTree, sum_shape
 from bnn_rtl.dot_product import SignedSum, XnorPopcount
 

@@ -11,10 +11,10 @@ import time
 
 import numpy as np
 
-from bnn_hw.boards import BOARDS
+from bnn_hw.design.planner import find_plan
 from bnn_hw.errors import BnnHwError
-from bnn_hw.network import Dense, Input, Network, Scores
-from bnn_hw.planner import find_plan
+from bnn_hw.fpga.boards import BOARDS
+from bnn_hw.network.network import Dense, Input, Network, Scores
 
 LAYERS = (*((inputs, outputs) for inputs in (1024, 4096, 16_384) for outputs in (8, 64, 256, 1024)), (262_144, 8))
 

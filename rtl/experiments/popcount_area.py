@@ -13,7 +13,7 @@ from pathlib import Path
 from amaranth.back import verilog
 from amaranth.hdl import signed, unsigned
 
-from bnn_hw.family import ECP5, SERIES_7, Family
+from bnn_hw.fpga.family import ECP5, SERIES_7, Family
 from bnn_rtl.dot_product import DotProduct, SignedSum, XnorPopcount, ZeroPaddedXnorPopcount
 
 LEVELS = (2, 3, 8)

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
-from bnn_hw.layers import MAX_PADDING
-from bnn_hw.network import check_network_name
-from bnn_hw.packaged import CHECKPOINT_FORMAT
+from bnn_hw.network.layers import MAX_PADDING
+from bnn_hw.network.network import check_network_name
+from bnn_hw.network.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
-from bnn_training.network import BinaryNetwork
+from bnn_training.model import BinaryNetwork
 from bnn_training.recipes import Recipe, recipe_network
 
 __all__ = ["Checkpoint", "load_checkpoint", "load_network", "save_checkpoint"]

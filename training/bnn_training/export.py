@@ -9,18 +9,18 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 import torch
 
-from bnn_hw import golden
-from bnn_hw.batch_norm import BatchNorm
 from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
-from bnn_hw.fold import FoldedNeurons, fold_neurons, fold_relu, fold_scores
-from bnn_hw.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Sums, layer_sums
-from bnn_hw.provenance import DATA
+from bnn_hw.network import golden
+from bnn_hw.network.batch_norm import BatchNorm
+from bnn_hw.network.fold import FoldedNeurons, fold_neurons, fold_relu, fold_scores
+from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Sums, layer_sums
+from bnn_hw.network.provenance import DATA
+from bnn_training.binary_layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from bnn_training.checkpoint import load_checkpoint, load_network
 from bnn_training.images import divided_images
 from bnn_training.inputs import to_tensor
-from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
-from bnn_training.network import BinaryBlock, BinaryNetwork
+from bnn_training.model import BinaryBlock, BinaryNetwork
 from bnn_training.normalization import ShiftBatchNorm
 from bnn_training.recipes import Recipe, recipe_input
 from bnn_training.trainer import accuracy
@@ -93,7 +93,7 @@ def export_network(
 def near_ties(network: BinaryNetwork, folded: Network) -> int:
     """Returns how many pairs of a neuron and a sum that it can come to lie within an ulp of the neuron's threshold.
 
-    `folded`: the network's export. `bnn_hw.batch_norm` says which ulp; layers without thresholds have none.
+    `folded`: the network's export. `bnn_hw.network.batch_norm` says which ulp; layers without thresholds have none.
     """
     steps = [step for step in folded.steps() if not isinstance(step.layer, MaxPool)]  # one for each block
     return sum(
@@ -107,7 +107,7 @@ def near_ties(network: BinaryNetwork, folded: Network) -> int:
 def float_scores(network: BinaryNetwork, inputs: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the PyTorch model's scores in eval mode: [images, classes] float32.
 
-    `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.golden.prepare` gives them; `shape`: of an image.
+    `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.network.golden.prepare` gives them; `shape`: of an image.
     """
     batches = np.array_split(inputs, max(1, len(inputs) // _BATCH))
     return np.concatenate([network.eval()(to_tensor(batch, shape)).numpy() for batch in batches])

@@ -4,13 +4,13 @@
 import numpy as np
 import torch
 
-from bnn_hw.network import Input
+from bnn_hw.network.network import Input
 
 __all__ = ["pixel_inputs", "to_tensor"]
 
 
 def pixel_inputs(pixels: torch.Tensor, input_: Input) -> torch.Tensor:
-    """Returns pixels as a network takes them, of their shape, float32: what `bnn_hw.golden.prepare` does to whole pixels.
+    """Returns pixels as a network takes them, of their shape, float32: what `bnn_hw.network.golden.prepare` does to whole pixels.
 
     `pixels`: float32 from 0 to 255, after augmentation with fractions. As bits they are +1 from the input's
     `pixel_threshold` on and else -1, as ``int8`` they are less by 128.
@@ -28,7 +28,7 @@ def pixel_inputs(pixels: torch.Tensor, input_: Input) -> torch.Tensor:
 def to_tensor(inputs: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
     """Returns inputs as a network takes them: [images, features] or [images, channels, rows, columns] float32.
 
-    `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.golden.prepare` gives them; `shape`: of an image,
+    `inputs`: [images, inputs] bool, uint8 or int8, as `bnn_hw.network.golden.prepare` gives them; `shape`: of an image,
     (features,) or (rows, columns, channels).
     """
     values = np.where(inputs, np.float32(1), np.float32(-1)) if inputs.dtype == np.bool_ else inputs.astype(np.float32)

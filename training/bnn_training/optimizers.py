@@ -7,7 +7,7 @@ from typing import Any, Final, Literal, TypeAlias
 import torch
 from torch import nn
 
-from bnn_training.layers import BinaryLayer
+from bnn_training.binary_layers import BinaryLayer
 from bnn_training.normalization import power_of_two, round_to_power_of_two_
 
 __all__ = ["OPTIMIZER_STATE", "OptimizerName", "ShiftAdaMax", "make_optimizer", "set_learning_rate"]

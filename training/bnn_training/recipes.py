@@ -6,9 +6,9 @@ from typing import Literal
 
 import torch
 
-from bnn_hw.network import Input
+from bnn_hw.network.network import Input
 from bnn_training.augment import AffineRange
-from bnn_training.network import Activation, BinaryNetwork
+from bnn_training.model import Activation, BinaryNetwork
 from bnn_training.optimizers import OptimizerName
 from bnn_training.preprocess import PreprocessingName
 from bnn_training.schedules import ScheduleName, learning_rate

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bnn_training.network import BinaryNetwork
+from bnn_training.model import BinaryNetwork
 from bnn_training.trainer import EpochReport
 
 __all__ = ["tensorboard_log"]

@@ -9,9 +9,9 @@ from typing import Final
 import torch
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import MAX_WEIGHT_BITS
-from bnn_training.layers import BinaryConv2d, BinaryLayer, BinaryLinear
-from bnn_training.network import Activation, BinaryBlock, BinaryNetwork
+from bnn_hw.network.network import MAX_WEIGHT_BITS
+from bnn_training.binary_layers import BinaryConv2d, BinaryLayer, BinaryLinear
+from bnn_training.model import Activation, BinaryBlock, BinaryNetwork
 from bnn_training.normalization import BatchNorm, ShiftBatchNorm
 
 __all__ = ["Style", "build_network", "scaled_topology"]

@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from bnn_hw.datasets import DataIdentity, Dataset
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network import Input, check_network_name
+from bnn_hw.network.network import Input, check_network_name
 from bnn_training.augment import random_affine
 from bnn_training.catalogue import network_name
 from bnn_training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -24,7 +24,7 @@ from bnn_training.distributed import barrier, check_same, processes, rank, total
 from bnn_training.images import Images, divided_images
 from bnn_training.inputs import pixel_inputs
 from bnn_training.losses import squared_hinge
-from bnn_training.network import BinaryNetwork
+from bnn_training.model import BinaryNetwork
 from bnn_training.optimizers import OPTIMIZER_STATE, make_optimizer, set_learning_rate
 from bnn_training.recipes import Recipe, recipe_input, recipe_network, recipe_rate
 from bnn_training.run_folder import BEST, LAST, LOG, clear, shorten_log

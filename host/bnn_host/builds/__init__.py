@@ -6,8 +6,8 @@ PYNQ looks here for overlays too: `pynq.Overlay("mnist-pynq-z2/bitstream/mnist_0
 
 from pathlib import Path
 
+from bnn_hw.artefacts.manifest import is_build
 from bnn_hw.errors import ArtefactError
-from bnn_hw.manifest import is_build
 
 __all__ = ["find_build", "installed_builds"]
 

@@ -12,11 +12,11 @@ from bnn_host.simulated.faults import Fault, Faults, PlannedFault
 from bnn_host.simulated.files import BoardFiles
 from bnn_host.simulated.memory import Memory
 from bnn_host.simulated.registers import PlainRegisters, processor_registers
-from bnn_hw.boards import find_board
+from bnn_hw.artefacts.manifest import Manifest
+from bnn_hw.contract.registers import Register, Status
+from bnn_hw.contract.system import Segment, block_design
 from bnn_hw.errors import ArtefactError, BoardError
-from bnn_hw.manifest import Manifest
-from bnn_hw.registers import Register, Status
-from bnn_hw.system import Segment, block_design
+from bnn_hw.fpga.boards import find_board
 
 __all__ = ["Board", "SimulatedAccelerator"]
 

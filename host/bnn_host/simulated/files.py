@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import Final
 
-from bnn_hw.boards import Processor
+from bnn_hw.fpga.boards import Processor
 
 __all__ = ["BoardFiles"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bnn_host.simulated.bitfile import bin_content, bit_file
 from bnn_host.simulated.hwh import hwh
-from bnn_hw.boards import find_board
+from bnn_hw.artefacts.manifest import Manifest, manifest_digest
+from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, read_overlay, seal_overlay
 from bnn_hw.errors import ArtefactError
-from bnn_hw.manifest import Manifest, manifest_digest
-from bnn_hw.overlay import OVERLAY_FOLDER, read_overlay, seal_overlay
+from bnn_hw.fpga.boards import find_board
 
 __all__ = ["simulated_bitstream"]
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from bnn_hw.boards import Board, Processor
+from bnn_hw.contract.system import Segment
 from bnn_hw.errors import ArtefactError
-from bnn_hw.system import Segment
+from bnn_hw.fpga.boards import Board, Processor
 
 __all__ = ["Clock", "PlainRegisters", "pl_clock", "processor_registers"]
 
