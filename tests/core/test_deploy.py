@@ -105,7 +105,7 @@ def test_wheel_holds_no_compiled_hidden_or_installed_files(tmp_path: Path, monke
         record = wheel.read("bnn_hw-0.1.0.dist-info/RECORD").decode().splitlines()
     assert names == before.namelist()
     assert [line.split(",")[0] for line in record] == names
-    assert {"bnn_hw/manifest.py", "bnn_host/builds/__init__.py", "bnn_host/notebooks/classify.ipynb"} <= set(names)
+    assert {"bnn_hw/artefacts/manifest.py", "bnn_host/builds/__init__.py", "bnn_host/notebooks/classify.ipynb"} <= set(names)
     assert not [name for name in names if "__pycache__" in name or "/." in name]
     assert {name.split("/")[0] for name in names} == {"bnn_hw", "bnn_host", "bnn_hw-0.1.0.dist-info"}
 
