@@ -13,7 +13,10 @@ from typing import Final
 import click
 
 from bnn_hw.artefacts.manifest import read_manifest
-from bnn_hw.design.plan import Plan, load_plan, plan_json
+from bnn_hw.design.estimate import design_resources
+from bnn_hw.design.lower import Design, lower
+from bnn_hw.design.plan import Plan
+from bnn_hw.design.plan_file import load_plan, plan_json
 from bnn_hw.design.planner import find_plan
 from bnn_hw.errors import ArtefactError, BnnHwError
 from bnn_hw.flow.build import build
@@ -70,24 +73,24 @@ def plan_of(case: Case, network: Network, board: Board) -> Plan:
     return find_plan(network, board, board.clock_mhz * 1e6 / case.cycles if case.cycles else None)
 
 
-def synthesized(case: Case, out: Path) -> tuple[Network, Plan, Synthesis, int]:
-    """Returns a case's network and plan, its synthesis, and how many images were verified; builds it unless it is there."""
+def synthesized(case: Case, out: Path) -> tuple[Design, Synthesis, int]:
+    """Returns a case's design, its synthesis, and how many images were verified; builds it unless it is there."""
     network, board = packaged_network(case.model), BOARDS[case.board]
-    plan, folder = plan_of(case, network, board), out / case.name
+    design, folder = lower(network, plan_of(case, network, board)), out / case.name
     try:
-        same = (folder / "plan.json").read_text() == plan_json(plan, network)
+        same = (folder / "plan.json").read_text() == plan_json(design)
     except OSError:
         same = False
     if not same:
-        build(network, board, plan, folder, replace=True)  # the synthesis there is one of ours
-    return network, plan, synthesize(folder), read_manifest(folder).verified_images
+        build(network, board, design.plan, folder, replace=True)  # the synthesis there is one of ours
+    return design, synthesize(folder), read_manifest(folder).verified_images
 
 
 def row(case: Case, out: Path) -> str:
     """Returns a case's line of the table."""
-    network, plan, synthesis, images = synthesized(case, out)
+    design, synthesis, images = synthesized(case, out)
     total, estimate, board = synthesis.total, synthesis.estimate, synthesis.board
-    cycles = plan.cycles(network)
+    cycles = design.cycles
     errors = f"{estimate['luts'] / total.luts - 1:+.1%}, {estimate['block_rams'] - total.block_rams:+g}"
     depth = f"{synthesis.longest.levels} levels" if synthesis.longest else ""
     if synthesis.route:
@@ -95,7 +98,7 @@ def row(case: Case, out: Path) -> str:
     fps = board.clock_mhz * 1e6 / cycles
     cells = (
         f"`{case.name}`",
-        f"{network.name}, {board.name}",
+        f"{design.network.name}, {board.name}",
         f"{cycles:,}",
         f"{fps:,.0f}",
         f"{total.luts:,}",
@@ -115,15 +118,13 @@ def curve(board: Board) -> list[str]:
     network, lines = packaged_network("mnist"), []
     for cycles in _CURVE:
         try:
-            plan = find_plan(network, board, board.clock_mhz * 1e6 / cycles)
+            design = lower(network, find_plan(network, board, board.clock_mhz * 1e6 / cycles))
         except ArtefactError as error:
             lines.append(f"| {cycles} | {error} | | | |")
             continue
-        need = plan.resources(network)
-        in_luts = sum(stage.lut_bits * stage.words for stage in plan.stages(network))
-        lines.append(
-            f"| {cycles} | {plan.cycles(network)} | {need.luts:,} | {need.block_rams:g} | {in_luts / network.weight_bits:.0%} |"
-        )
+        need = design_resources(design)
+        in_luts = sum(stage.lut_bits * stage.words for stage in design.stages)
+        lines.append(f"| {cycles} | {design.cycles} | {need.luts:,} | {need.block_rams:g} | {in_luts / network.weight_bits:.0%} |")
     return lines
 
 

@@ -20,7 +20,8 @@ from bnn_hw.contract.registers import ADDRESS_BITS
 from bnn_hw.contract.system import block_design
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.sample import even_sample
-from bnn_hw.design.plan import load_plan
+from bnn_hw.design.estimate import design_resources
+from bnn_hw.design.plan_file import load_plan
 from bnn_hw.design.planner import find_plan, limits
 from bnn_hw.design.stage import Stage
 from bnn_hw.errors import UsageError
@@ -148,27 +149,27 @@ def _summary(result: BuildResult) -> dict[str, object]:
     manifest = result.manifest
     return {
         "folder": str(result.folder),
-        "network": result.network.name,
+        "network": result.design.network.name,
         "network_sha256": manifest.network_sha256,
         "top": manifest.top,
         "board": manifest.board,
         "cycles_per_image": manifest.cycles_per_image,
         "images_per_s": manifest.clock_mhz * 1e6 / manifest.cycles_per_image,
-        "weight_bits": result.network.weight_bits,
-        "estimate": asdict(result.plan.resources(result.network)),
-        "limit": limits(result.plan, result.network, find_board(manifest.board)),
+        "weight_bits": result.design.network.weight_bits,
+        "estimate": asdict(design_resources(result.design)),
+        "limit": limits(result.design, find_board(manifest.board)),
         "verification": asdict(result.verification) if result.verification else None,
-        "test_accuracy": result.network.provenance.get("test_accuracy"),
+        "test_accuracy": result.design.network.provenance.get("test_accuracy"),
         "vector_accuracy": result.vector_accuracy,
     }
 
 
 def _show(result: BuildResult, vectors: str) -> None:
-    network, manifest, verification = result.network, result.manifest, result.verification
-    rows = [_row(stage) for stage in result.plan.stages(network)]
+    network, manifest, verification = result.design.network, result.manifest, result.verification
+    rows = [_row(stage) for stage in result.design.stages]
     columns = ("layer", "input", "output", "PE", "SIMD", "cycles", "weight bits")
     table(f"{network.name} on {manifest.board}", columns, rows)
-    resources, board = result.plan.resources(network), find_board(manifest.board)
+    resources, board = design_resources(result.design), find_board(manifest.board)
     images_per_s = manifest.clock_mhz * 1e6 / manifest.cycles_per_image
     facts = {
         "accuracy": f"{percent(network.provenance.get('test_accuracy'))} of test set, {percent(result.vector_accuracy)} of vectors",
@@ -177,7 +178,7 @@ def _show(result: BuildResult, vectors: str) -> None:
         "weights": f"{network.weight_bits:,} bits",
         "estimate": f"{resources.luts:,} LUT, {resources.flip_flops:,} FF, {resources.block_rams:g} {board.family.block_ram}, "
         f"{resources.dsps} DSP",
-        "limit": limits(result.plan, network, board),
+        "limit": limits(result.design, board),
         "verified": f"{verification.images} images, every layer's bits and every score equal; "
         f"{_cycles(verification)} cycles an image measured"
         if verification

@@ -8,9 +8,11 @@ memories. What is left is fitted to yosys (`bnn_hw synth` shows both).
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
+from typing import Final
 
 import numpy as np
 
+from bnn_hw.design.lower import Design
 from bnn_hw.design.memories import LANE_BITS, EngineMemory, constant_bits, engine_memories
 from bnn_hw.design.stage import Conversion, Stage, Window, signed_bits
 from bnn_hw.fpga.bit_heap import least_luts, signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
@@ -21,18 +23,25 @@ from bnn_hw.fpga.memory_layout import block_ram_layout, lut_ram_luts, lut_rom_lu
 from bnn_hw.network.network import Conv, DenseRelu, MaxPool, Network, Scores, element_bits
 
 __all__ = [
+    "RESULT",
+    "SHELL",
     "SHELL_RESOURCES",
     "SWAP_RESOURCES",
     "Resources",
     "conversion_resources",
+    "design_resources",
     "dot_resources",
     "engine_resources",
+    "estimates",
     "frame_resources",
     "least_dot_luts",
     "result_resources",
     "stage_resources",
     "weights_resources",
 ]
+
+RESULT: Final = "(result)"  # beside the layers: what finds the class
+SHELL: Final = "(shell)"  # and all the rest
 
 _EXACT_LANES = 64  # up to which the circuit of a sum of integers is made to be counted,
 _MOST_LANES = 256  # or of a power of two up to here
@@ -79,6 +88,19 @@ class Resources:
 
 SHELL_RESOURCES = Resources(luts=480, flip_flops=310)  # of the AXI shell
 SWAP_RESOURCES = Resources(luts=500, flip_flops=190)  # of the AXI shell with run-time weights, on top of that
+
+
+def estimates(design: Design) -> dict[str, Resources]:
+    """Returns the estimate for each layer, in order, and then for `RESULT` and `SHELL`."""
+    plan = design.plan
+    layers = {stage.step.layer.name: stage_resources(stage, plan.family, plan.levels) for stage in design.stages}
+    shell = SHELL_RESOURCES + SWAP_RESOURCES if plan.runtime_weights else SHELL_RESOURCES
+    return {**layers, RESULT: result_resources(design.network, design.stages[-1]), SHELL: shell}
+
+
+def design_resources(design: Design) -> Resources:
+    """Returns the estimate for the whole accelerator with its shell."""
+    return sum(estimates(design).values(), start=Resources())
 
 
 def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:

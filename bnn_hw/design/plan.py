@@ -2,35 +2,17 @@
 """The plan: how many outputs (PE) and inputs (SIMD) of each layer are computed in a cycle, and where its weights are held.
 
 A layer takes ``ceil(outputs/PE) * ceil(inputs/SIMD)`` cycles for each place of an image; all layers work at once, so the
-slowest one sets the initiation interval. `bnn_hw.design.planner` finds plans; a plan is JSON that can be edited and given back.
+slowest one sets the initiation interval. `bnn_hw.design.planner` finds plans; `bnn_hw.design.plan_file` reads and writes them.
 """
 
-import hashlib
-import json
-from collections.abc import Collection
-from dataclasses import dataclass, replace
-from functools import reduce
-from operator import add
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
 
-from bnn_hw.design.estimate import SHELL_RESOURCES, SWAP_RESOURCES, Resources, result_resources, stage_resources
-from bnn_hw.design.stage import LayerPlan, Stage, engine_cycles, input_cycles, stages
+from bnn_hw.design.stage import LayerPlan
 from bnn_hw.errors import ArtefactError
-from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.family import SERIES_7, Family
-from bnn_hw.fpga.memory_layout import ram_in_luts, weights_in_luts
 from bnn_hw.network.network import Conv, MaxPool, Network, WeightLayer
 
-__all__ = ["RESULT", "SHELL", "LayerPlan", "Plan", "load_plan", "plan_digest", "plan_json", "weight_layers"]
-
-RESULT: Final = "(result)"  # what is no layer: what finds the class
-SHELL: Final = "(shell)"  # and all the rest
-
-_FORMAT: Final = "bnn_hw.plan"
-_VERSION: Final = 1
-_FIELDS: Final = ("format", "version", "family", "levels", "runtime_weights", "layers", "cycles_per_image", "estimates")
-_LAYER_FIELDS: Final = ("name", "pe", "simd", "lut_bits", "outputs", "inputs", "cycles", "weight_bits", "planned")
+__all__ = ["LayerPlan", "Plan", "check_plan", "weight_layers"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +20,8 @@ class Plan:
     """The parallelism of a network's layers with weights, in order, and what it is made of.
 
     `levels`: the most levels of logic between two registers of a dot product: look-up tables, or adders where the
-    family's have less than 6 inputs. `runtime_weights`: whether the weights can be replaced (see `bnn_hw.design.runtime_weights`).
+    family's have less than 6 inputs. `runtime_weights`: whether the weights can be replaced (see
+    `bnn_hw.design.runtime_weights`).
     """
 
     layers: tuple[LayerPlan, ...]
@@ -46,38 +29,17 @@ class Plan:
     levels: int = 8
     runtime_weights: bool = False
 
-    def check(self, network: Network) -> "Plan":
-        """Returns the plan if it is one for `network`; raises `ArtefactError` naming the layer if not."""
-        planned_layers = weight_layers(network)
-        names = [layer.name for layer in planned_layers]
-        if [layer.name for layer in self.layers] != names:
-            raise ArtefactError(
-                f"plan must have the layers {', '.join(names)}, not {', '.join(layer.name for layer in self.layers)}"
-            )
-        if self.levels < 2:
-            raise ArtefactError(f"plan: levels must be 2 or more, not {self.levels}")
-        for layer, planned in zip(planned_layers, self.layers, strict=True):
-            _check_layer(layer, planned)
-        return self
 
-    def stages(self, network: Network) -> list[Stage]:
-        """Returns the stages of `network` under this plan."""
-        return list(stages(network, self.layers, runtime_weights=self.runtime_weights))
-
-    def cycles(self, network: Network) -> int:
-        """Returns the initiation interval: cycles from one image to the next."""
-        return max(*(stage.cycles for stage in self.stages(network)), input_cycles(network), network.classes + 1)
-
-    def estimates(self, network: Network) -> dict[str, Resources]:
-        """Returns the estimate for each layer, in order, and then for `RESULT` and `SHELL`."""
-        made = self.stages(network)
-        estimates = {stage.step.layer.name: stage_resources(stage, self.family, self.levels) for stage in made}
-        shell = SHELL_RESOURCES + SWAP_RESOURCES if self.runtime_weights else SHELL_RESOURCES
-        return {**estimates, RESULT: result_resources(network, made[-1]), SHELL: shell}
-
-    def resources(self, network: Network) -> Resources:
-        """Returns the estimate for the whole accelerator with its shell."""
-        return reduce(add, self.estimates(network).values())
+def check_plan(network: Network, plan: Plan) -> None:
+    """Raises `ArtefactError`, naming the layer, where the plan is not one for `network`."""
+    planned_layers = weight_layers(network)
+    names = [layer.name for layer in planned_layers]
+    if [layer.name for layer in plan.layers] != names:
+        raise ArtefactError(f"plan must have the layers {', '.join(names)}, not {', '.join(layer.name for layer in plan.layers)}")
+    if plan.levels < 2:
+        raise ArtefactError(f"plan: levels must be 2 or more, not {plan.levels}")
+    for layer, planned in zip(planned_layers, plan.layers, strict=True):
+        _check_layer(layer, planned)
 
 
 def _check_layer(layer: WeightLayer, planned: LayerPlan) -> None:
@@ -102,103 +64,3 @@ def _check_layer(layer: WeightLayer, planned: LayerPlan) -> None:
 def weight_layers(network: Network) -> list[WeightLayer]:
     """Returns the layers that have a plan."""
     return [layer for layer in network.layers if not isinstance(layer, MaxPool)]
-
-
-def load_plan(path: Path, network: Network, board: Board, *, runtime_weights: bool = False) -> Plan:
-    """Reads a plan file. Raises `ArtefactError` for one that does not fit the network or the board.
-
-    Of each layer name, pe and simd count, and lut_bits where it is there and was not planned for another pe or simd; beside the
-    layers family, levels and runtime_weights where they are. What is not there is chosen for the board. With `runtime_weights`
-    the plan has them whatever the file says.
-    """
-    try:
-        description: dict[str, Any] = json.loads(path.read_text())
-        if (description["format"], description["version"]) != (_FORMAT, _VERSION):
-            raise ArtefactError(f"{path}: format and version must be {_FORMAT} {_VERSION}")
-        _check_fields(description, _FIELDS, str(path))
-        family, levels = description.get("family", board.family.name), description.get("levels", board.levels)
-        runtime = description.get("runtime_weights", False)
-        layers = [_read_layer(layer, path) for layer in description["layers"]]
-    except OSError as error:
-        raise ArtefactError(f"plan {path} cannot be read: {error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtefactError(f"{path} is no plan: {error!r}; start from the plan.json of a build") from error
-    if family != board.family.name:
-        raise ArtefactError(f"{path} is a plan for the family {family}, but {board.name} is of {board.family.name}; find a new one")
-    if type(levels) is not int:
-        raise ArtefactError(f"{path}: levels must be an integer")
-    if type(runtime) is not bool:
-        raise ArtefactError(f"{path}: runtime_weights must be true or false")
-    plan = Plan(tuple(planned for planned, _ in layers), board.family, levels, runtime or runtime_weights).check(network)
-    return replace(plan, layers=tuple(planned if placed else _placed(planned, plan, network) for planned, placed in layers))
-
-
-def _check_fields(description: dict[str, Any], fields: Collection[str], where: str) -> None:
-    unknown = description.keys() - fields
-    if unknown:
-        raise ArtefactError(f"{where}: fields must be among {', '.join(fields)}, not {min(unknown)}")
-
-
-def _read_layer(description: dict[str, Any], path: Path) -> tuple[LayerPlan, bool]:
-    """Returns a layer's plan, and whether it says where the weights lie: not by a number that was planned for another shape."""
-    where = f"{path}, layer {description.get('name')!r}"
-    _check_fields(description, _LAYER_FIELDS, where)
-    name, pe, simd, lut_bits = description["name"], description["pe"], description["simd"], description.get("lut_bits")
-    if not (isinstance(name, str) and type(pe) is int and type(simd) is int and type(lut_bits) in (int, type(None))):
-        raise ArtefactError(f"{where}: pe, simd and lut_bits must be integers")
-    planned = description.get("planned", {"pe": pe, "simd": simd, "lut_bits": lut_bits})
-    stale = lut_bits == planned["lut_bits"] and (pe, simd) != (planned["pe"], planned["simd"])
-    if lut_bits is None or stale:
-        return LayerPlan(name, pe, simd), False
-    return LayerPlan(name, pe, simd, lut_bits), True
-
-
-def _placed(planned: LayerPlan, plan: Plan, network: Network) -> LayerPlan:
-    """Returns a layer's plan with its weights where they cost less."""
-    layer = next(layer for layer in weight_layers(network) if layer.name == planned.name)
-    bits = planned.pe * planned.simd
-    words = engine_cycles(layer, planned.pe, planned.simd)
-    in_luts = weights_in_luts(plan.family, words, bits) if not plan.runtime_weights else ram_in_luts(plan.family, 2 * words, bits)
-    return LayerPlan(planned.name, planned.pe, planned.simd, bits if in_luts else 0)
-
-
-def plan_digest(plan: Plan) -> str:
-    """Returns the plan's identity: the SHA-256 of what in it decides about the hardware, in hexadecimal."""
-    fields: dict[str, Any] = {"family": plan.family.name, "levels": plan.levels, "layers": [vars(layer) for layer in plan.layers]}
-    if plan.runtime_weights:
-        fields["runtime_weights"] = True
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-def plan_json(plan: Plan, network: Network) -> str:
-    """Returns the plan as JSON, with what follows from it for the reader. Poolings, which have no plan, are left out."""
-    estimates = {name: vars(resources) for name, resources in plan.estimates(network).items()}
-    layers = []
-    for stage in plan.stages(network):
-        layer = stage.step.layer
-        if isinstance(layer, MaxPool):
-            continue
-        layers.append(
-            {
-                "name": layer.name,
-                "pe": stage.pe,
-                "simd": stage.simd,
-                "lut_bits": stage.lut_bits,
-                "outputs": len(layer.weights),
-                "inputs": layer.weights[0].size,
-                "cycles": stage.cycles,
-                "weight_bits": layer.weights.size,
-                "planned": {"pe": stage.pe, "simd": stage.simd, "lut_bits": stage.lut_bits},
-            }
-        )
-    description = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "family": plan.family.name,
-        "levels": plan.levels,
-        "runtime_weights": plan.runtime_weights,
-        "cycles_per_image": plan.cycles(network),
-        "layers": layers,
-        "estimates": estimates,
-    }
-    return json.dumps(description, indent=2) + "\n"

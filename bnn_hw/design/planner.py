@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Final
 
+from bnn_hw.design.estimate import design_resources, estimates
+from bnn_hw.design.lower import Design, lower
 from bnn_hw.design.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.design.shapes import BUDGET, Shape, Shapes
 from bnn_hw.design.stage import input_cycles, input_lanes
@@ -36,9 +38,9 @@ def find_plan(network: Network, board: Board, fps: float | None = None, *, runti
     possible.
     """
     search = _Search(network, board, runtime_weights)
-    least = _fully_parallel(network).cycles(network)
+    least = _fully_parallel(network).cycles
     if fps is None:
-        return search.fastest(least)
+        return search.fastest(least).plan
     if not fps > 0:
         raise ArtefactError(f"the rate must be above 0 images/s, not {fps}")
     cycles = int(min(board.clock_mhz * 1e6 / fps, _MOST_CYCLES))
@@ -49,23 +51,23 @@ def find_plan(network: Network, board: Board, fps: float | None = None, *, runti
         )
     found = search.cheapest(cycles)
     if found.fits:
-        return found.plan
+        return found.design.plan
     fastest = search.fastest(least)
-    if fastest.cycles(network) <= cycles:
-        return fastest
+    if fastest.cycles <= cycles:
+        return fastest.plan
     raise ArtefactError(
-        f"{fps:,.0f} images/s take {_need(found.plan, network, board)}; a plan may fill {BUDGET:.0%} of a board: ask for at most "
-        f"{int(board.clock_mhz * 1e6 / fastest.cycles(network)):,} images/s"
+        f"{fps:,.0f} images/s take {_need(found.design, board)}; a plan may fill {BUDGET:.0%} of a board: ask for at most "
+        f"{int(board.clock_mhz * 1e6 / fastest.cycles):,} images/s"
     )
 
 
-def limits(plan: Plan, network: Network, board: Board) -> str:
-    """Returns in words what keeps a plan from being faster, and what would help."""
-    cycles = plan.cycles(network)
-    if cycles <= _fully_parallel(network).cycles(network):
-        return f"{_slowest(network)} take {cycles:,} cycles; no plan is faster"
-    slowest = [stage.step.layer.name for stage in plan.stages(network) if stage.cycles == cycles]
-    shares = _shares(plan, network, board)
+def limits(design: Design, board: Board) -> str:
+    """Returns in words what keeps a design from being faster, and what would help."""
+    cycles = design.cycles
+    if cycles <= _fully_parallel(design.network).cycles:
+        return f"{_slowest(design.network)} take {cycles:,} cycles; no plan is faster"
+    slowest = [stage.step.layer.name for stage in design.stages if stage.cycles == cycles]
+    shares = _shares(design, board)
     full = [f"{share:.0%} of {kind}" for kind, share in shares.items() if share > _FULL * BUDGET]
     if full:
         return f"{' and '.join(full)}, of which {BUDGET:.0%} may be filled; a board with more of it would be faster"
@@ -78,33 +80,33 @@ def _fields(plan: Plan, board: Board) -> dict[str, str]:
     return fields | {"LUT RAM": "lut_ram"} if plan.runtime_weights and board.lut_ram else fields
 
 
-def _shares(plan: Plan, network: Network, board: Board) -> dict[str, float]:
+def _shares(design: Design, board: Board) -> dict[str, float]:
     """Returns what share of the board each kind of cells takes."""
-    need = plan.resources(network)
-    return {kind: getattr(need, field) / getattr(board, field) for kind, field in _fields(plan, board).items()}
+    need = design_resources(design)
+    return {kind: getattr(need, field) / getattr(board, field) for kind, field in _fields(design.plan, board).items()}
 
 
-def _need(plan: Plan, network: Network, board: Board) -> str:
-    """Returns what a plan needs beside what the board has, and which layer takes most of what is short."""
-    need = plan.resources(network)
-    fields = _fields(plan, board)
+def _need(design: Design, board: Board) -> str:
+    """Returns what a design needs beside what the board has, and which layer takes most of what is short."""
+    need = design_resources(design)
+    fields = _fields(design.plan, board)
     amounts = [f"about {getattr(need, field):,.15g} {kind} of {getattr(board, field):,}" for kind, field in fields.items()]
-    shares = _shares(plan, network, board)
+    shares = _shares(design, board)
     short = fields[max(shares, key=lambda kind: shares[kind])]
-    estimates = plan.estimates(network)
-    most = max(estimates, key=lambda name: getattr(estimates[name], short))
+    amounts_by_layer = estimates(design)
+    most = max(amounts_by_layer, key=lambda name: getattr(amounts_by_layer[name], short))
     return f"{', '.join(amounts)} on {board.name}, layer {most} the most"
 
 
-def _fully_parallel(network: Network) -> Plan:
-    """Returns the plan that computes a place in a cycle, if the window keeps up; no plan is faster."""
-    return Plan(tuple(LayerPlan(layer.name, len(layer.weights), layer.weights[0].size) for layer in weight_layers(network)))
+def _fully_parallel(network: Network) -> Design:
+    """Returns the design that computes a place in a cycle, if the window keeps up; none is faster."""
+    layers = (LayerPlan(layer.name, len(layer.weights), layer.weights[0].size) for layer in weight_layers(network))
+    return lower(network, Plan(tuple(layers)))
 
 
 def _slowest(network: Network) -> str:
     """Returns what bounds the speed of a network, whatever its plan."""
-    parallel = _fully_parallel(network)
-    slowest = max(parallel.stages(network), key=lambda stage: stage.cycles)
+    slowest = max(_fully_parallel(network).stages, key=lambda stage: stage.cycles)
     if slowest.cycles > max(input_cycles(network), network.classes + 1):
         return f"the pixels that the window of layer {slowest.step.layer.name} reads, one a cycle,"
     return "input and output streams"
@@ -112,7 +114,7 @@ def _slowest(network: Network) -> str:
 
 @dataclass(frozen=True)
 class _Found:
-    plan: Plan
+    design: Design
     share: float  # of the board, of the kind of cells that it fills most
     in_time: bool
 
@@ -135,19 +137,18 @@ class _Search:
 
     def __init__(self, network: Network, board: Board, runtime_weights: bool) -> None:
         self._network, self._board, self._runtime_weights = network, board, runtime_weights
-        self._steps, self._shapes = list(network.steps()), Shapes(network, board, runtime_weights)
+        self._steps, self._shapes = network.steps, Shapes(network, board, runtime_weights)
         # Of a part of a block RAM in look-up tables: the same share of the board costs the same.
         self._price = board.luts / (board.block_rams * board.family.block_ram_parts)
 
-    def fastest(self, least: int) -> Plan:
-        """Returns the plan of the fewest cycles, `least` or more, that has room. Raises `ArtefactError` when none has."""
-        serial = self._plan(LayerPlan(layer.name, 1, 1) for layer in weight_layers(self._network))
-        slow = serial.cycles(self._network)
+    def fastest(self, least: int) -> Design:
+        """Returns the design of the fewest cycles, `least` or more, that has room. Raises `ArtefactError` when none has."""
+        slow = self._design(LayerPlan(layer.name, 1, 1) for layer in weight_layers(self._network)).cycles
         found = self.cheapest(slow)
         if not found.fits:
             raise ArtefactError(
                 f"{self._network.name} does not fit {self._board.name} even at one weight a cycle: it takes "
-                f"{_need(found.plan, self._network, self._board)}; a plan may fill {BUDGET:.0%} of a board: take a larger board "
+                f"{_need(found.design, self._board)}; a plan may fill {BUDGET:.0%} of a board: take a larger board "
                 "or a smaller network" + (", or no run-time weights, which are held twice" if self._runtime_weights else "")
             )
         low = least - 1  # no plan has so few cycles
@@ -155,17 +156,17 @@ class _Search:
             middle = min(max(round((max(low, 1) * slow) ** 0.5), low + 1), slow - 1)
             attempt = self.cheapest(middle)
             if attempt.fits:
-                found, slow = attempt, attempt.plan.cycles(self._network)
+                found, slow = attempt, attempt.design.cycles
             else:
                 low = middle
-        return found.plan
+        return found.design
 
     def cheapest(self, cycles: int) -> _Found:
-        """Returns the cheapest plan of at most so many cycles an image that fits, or where none does, one that comes near to it."""
+        """Returns the cheapest design of at most so many cycles an image that fits, or where none does, a near one."""
         nearest = self._nearest(cycles)
         if not all(shape.may_fit for shape in nearest):
             placed = (shape.placed(self._price) for shape in nearest)
-            return _Found(self._plan(layer for layer in placed if layer), inf, in_time=False)
+            return _Found(self._design(layer for layer in placed if layer), inf, in_time=False)
         tries: list[_Found] = []
         for found in self._tries(cycles):
             if found.fits:
@@ -179,36 +180,36 @@ class _Search:
         return [min(self._shapes.of(index, cycles), key=lambda shape: shape.least_cost(self._price)) for index in layers]
 
     def _tries(self, cycles: int) -> Iterator[_Found]:
-        """Yields plans of at most so many cycles an image: the cheapest, then others towards where all kinds are filled alike."""
+        """Yields designs of at most so many cycles an image: the cheapest, then others towards where all kinds are filled alike."""
         board, price = self._board, self._price
         low, high = 0.0, _DEAREST * price
         for _ in range(_HALVINGS):
-            plan = self._at_price(cycles, price)
-            yield self._found(plan, cycles)
-            yield self._found(self._filled(plan), cycles)
-            shares = _shares(plan, self._network, board)
+            design = self._at_price(cycles, price)
+            yield self._found(design, cycles)
+            yield self._found(self._filled(design), cycles)
+            shares = _shares(design, board)
             dearer = shares[board.family.block_ram] > max(shares["LUT"], shares.get("LUT RAM", 0))
             low, high = (price, high) if dearer else (low, price)
             price = (low * high) ** 0.5 if low else high / 4
 
-    def _filled(self, plan: Plan) -> Plan:
-        """Returns the plan with as many weights in block RAM as there is room for, the deepest memories first."""
-        shapes = {stage.step.layer.name: stage for stage in plan.stages(self._network)}
-        layers = {layer.name: replace(layer, lut_bits=layer.pe * layer.simd) for layer in plan.layers}
-        bare = self._plan(layers.values())
-        left = BUDGET * self._board.block_rams - bare.resources(self._network).block_rams
+    def _filled(self, design: Design) -> Design:
+        """Returns the design with as many weights in block RAM as there is room for, the deepest memories first."""
+        shapes = {stage.step.layer.name: stage for stage in design.stages}
+        layers = {layer.name: replace(layer, lut_bits=layer.pe * layer.simd) for layer in design.plan.layers}
+        bare = self._design(layers.values())
+        left = BUDGET * self._board.block_rams - design_resources(bare).block_rams
         for name in sorted(layers, key=lambda name: -self._shapes.weight_luts(shapes[name].words, 1)):
             bits, words = layers[name].lut_bits, shapes[name].words
             taken = bisect_right(range(1, bits + 1), left, key=lambda taken: self._shapes.weight_block_rams(words, taken))
             left -= self._shapes.weight_block_rams(words, taken)
             layers[name] = replace(layers[name], lut_bits=bits - taken)
-        return self._plan(layers.values())
+        return self._design(layers.values())
 
-    def _plan(self, layers: Iterable[LayerPlan]) -> Plan:
-        return Plan(tuple(layers), self._board.family, self._board.levels, self._runtime_weights)
+    def _design(self, layers: Iterable[LayerPlan]) -> Design:
+        return lower(self._network, Plan(tuple(layers), self._board.family, self._board.levels, self._runtime_weights))
 
-    def _at_price(self, cycles: int, price: float) -> Plan:
-        """Returns the cheapest plan where a part of a block RAM costs so many look-up tables."""
+    def _at_price(self, cycles: int, price: float) -> Design:
+        """Returns the cheapest design where a part of a block RAM costs so many look-up tables."""
         ways = {input_lanes(self._network): _Way(0, ())}
         for index, step in enumerate(self._steps):
             after: dict[int, _Way] = {}
@@ -223,8 +224,8 @@ class _Search:
                         after[pe] = _Way(cost, (*way.layers, planned) if planned else way.layers)
             ways = after
         best = min(ways.values(), key=lambda way: way.cost)
-        return self._plan(best.layers)
+        return self._design(best.layers)
 
-    def _found(self, plan: Plan, cycles: int) -> _Found:
-        share = max(_shares(plan, self._network, self._board).values())
-        return _Found(plan, share, plan.cycles(self._network) <= cycles)
+    def _found(self, design: Design, cycles: int) -> _Found:
+        share = max(_shares(design, self._board).values())
+        return _Found(design, share, design.cycles <= cycles)

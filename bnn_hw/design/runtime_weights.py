@@ -12,8 +12,8 @@ from itertools import accumulate
 import numpy as np
 
 from bnn_hw.contract.registers import ADDRESS_BITS
+from bnn_hw.design.lower import Design
 from bnn_hw.design.memories import EngineMemory, contents, engine_memories, lane_words
-from bnn_hw.design.plan import Plan
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.layers import Conv, DenseRelu, Layer, MaxPool
 from bnn_hw.network.network import Network
@@ -53,22 +53,20 @@ class WeightsWindow:
         return self.offset.bit_length()
 
 
-def weights_window(network: Network, plan: Plan) -> WeightsWindow:
+def weights_window(design: Design) -> WeightsWindow:
     """Returns the window of an accelerator with run-time weights; any network of the same shape has the same."""
-    assert plan.runtime_weights
-    memories = [memory for stage in plan.stages(network) for memory in engine_memories(stage, plan.family)]
+    assert design.plan.runtime_weights
+    memories = [memory for stage in design.stages for memory in engine_memories(stage, design.plan.family)]
     return WeightsWindow(tuple(sorted(memories, key=lambda memory: -memory.stride)))
 
 
-def memory_words(network: Network, plan: Plan) -> np.ndarray:
+def memory_words(design: Design) -> np.ndarray:
     """Returns what the window must hold for a network, in order of addresses: [words] uint32, little-endian.
 
-    `plan`: of the build. The network must have the shape of the one that was built (`check_same_shape`).
+    `design`: of that network under the plan of the build, whose network has the same shape (`check_same_shape`).
     """
-    window = weights_window(network, plan)
-    held = {
-        (stage.step.layer.name, what): lane_words(rows) for stage in plan.stages(network) for what, rows in contents(stage).items()
-    }
+    window = weights_window(design)
+    held = {(stage.step.layer.name, what): lane_words(rows) for stage in design.stages for what, rows in contents(stage).items()}
     words = np.zeros(window.words, "<u4")
     for memory, address in zip(window.memories, window.addresses, strict=False):
         runs = words[address : address + memory.lanes * memory.stride].reshape(memory.lanes, memory.stride)

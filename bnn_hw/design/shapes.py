@@ -103,7 +103,7 @@ class Shapes:
     """The shapes of a network's layers, by index. They are kept, since a search asks for the same many times."""
 
     def __init__(self, network: Network, board: Board, runtime_weights: bool) -> None:
-        self._steps, self._input_lanes = list(network.steps()), input_lanes(network)
+        self._steps, self._input_lanes = network.steps, input_lanes(network)
         self._board, self._runtime_weights = board, runtime_weights
         self._shape = cache(self._new_shape)
         self.of = cache(self._of)

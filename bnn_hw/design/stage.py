@@ -212,7 +212,7 @@ def engine_cycles(layer: WeightLayer, pe: int, simd: int) -> int:
 def stages(network: Network, layers: Sequence[LayerPlan], *, runtime_weights: bool = False) -> Iterator[Stage]:
     """Yields a network's stages; `layers`: the plan of each layer with weights, in order."""
     remaining, lanes = iter(layers), input_lanes(network)
-    for index, step in enumerate(network.steps()):
+    for index, step in enumerate(network.steps):
         planned = None if isinstance(step.layer, MaxPool) else next(remaining)
         stage = next_stage(step, lanes, planned, first=index == 0, runtime_weights=runtime_weights)
         yield stage

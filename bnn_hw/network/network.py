@@ -15,7 +15,7 @@ Bit 1 is +1 and bit 0 is -1. Every executor (numpy, PyTorch, RTL, CUDA, board) c
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,14 +80,16 @@ class Step:
 class Network:
     """A binarized network: an input, then layers, the last of which (and only that) is `Scores`.
 
-    `provenance` says where it comes from (JSON values); it does not change what the network computes. Raises
-    `ArtefactError` when the parts do not fit together, naming the layer and the field.
+    `provenance` says where it comes from (JSON values); it does not change what the network computes. `steps`: the layers in
+    order, each with its input and output signal. Raises `ArtefactError` when the parts do not fit together, naming the layer
+    and the field.
     """
 
     name: str
     input: Input
     layers: tuple[Layer, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[Step, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         check_network_name(self.name)
@@ -98,20 +100,13 @@ class Network:
             raise ArtefactError("the last layer must be of type scores")
         if self.weight_bits > MAX_WEIGHT_BITS:
             raise ArtefactError(f"a network may have {MAX_WEIGHT_BITS:,} weights at the most, not {self.weight_bits:,}")
-        for step in self.steps():  # which checks each layer with what it takes
+        object.__setattr__(self, "steps", tuple(_steps(self.input.signal, self.layers)))
+        for step in self.steps:
             if max(step.input.size, step.output.size) > _MAX_ELEMENTS:
                 raise ArtefactError(
                     f"layer {step.layer.name}: input and output may have {_MAX_ELEMENTS:,} elements, "
                     f"not {step.input.shape} and {step.output.shape}"
                 )
-
-    def steps(self) -> Iterator[Step]:
-        """Yields the layers in order, each with its input and output signal."""
-        signal = self.input.signal
-        for layer in self.layers:
-            output = _output(layer, signal)
-            yield Step(layer, signal, output)
-            signal = output
 
     @property
     def classes(self) -> int:
@@ -185,6 +180,14 @@ def scaled_limits(layer: DenseRelu | Scores, signal: Signal) -> tuple[int, int]:
 def window_places(extent: int, size: int, stride: int) -> int:
     """Returns in how many places a window of `size` lies on `extent` rows or columns, `stride` from one to the next."""
     return (extent - size) // stride + 1
+
+
+def _steps(signal: Signal, layers: Iterable[Layer]) -> Iterator[Step]:
+    """Yields the layers in order, each with what it takes and gives, once it is checked with what it takes."""
+    for layer in layers:
+        output = _output(layer, signal)
+        yield Step(layer, signal, output)
+        signal = output
 
 
 def _output(layer: Layer, signal: Signal) -> Signal:

@@ -47,7 +47,7 @@ def save_vectors(vectors: Vectors, network: Network, path: Path) -> None:
 
 def load_vectors(network: Network, path: Path) -> Vectors:
     """Reads what `save_vectors` wrote. Raises `ArtefactError` when the file is not one of `network`'s."""
-    *hidden, last = network.steps()
+    *hidden, last = network.steps
     try:
         with np.load(path, allow_pickle=False) as file:
             inputs = _unpacked(file["inputs"], network.input.signal)

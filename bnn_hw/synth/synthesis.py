@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bnn_hw.artefacts.manifest import read_manifest
+from bnn_hw.design.estimate import RESULT, SHELL
 from bnn_hw.design.names import layer_of
-from bnn_hw.design.plan import RESULT, SHELL
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board, find_board
 from bnn_hw.network.file import load_network

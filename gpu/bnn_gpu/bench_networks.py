@@ -152,7 +152,7 @@ class _Floats:
 
         self.device, self.layers, where = bench.device, list[_Layer](), bench.torch_device
         self.input = torch.from_numpy(images).to(where).float()
-        for step in network.steps():
+        for step in network.steps:
             layer = step.layer
             assert isinstance(layer, Dense | Scores)
             signs = torch.from_numpy(np.where(layer.weights, np.float32(1), np.float32(-1))).to(where)

@@ -93,7 +93,7 @@ class Inference:
     def __post_init__(self) -> None:
         if self.images < 1:
             raise ArtefactError(f"images must be at least 1, not {self.images}")
-        steps = list(self.network.steps())
+        steps = self.network.steps
         self._product, self._origin, self._threshold = _input_form(self.network, self.dtype)
         self._input = _allocate(self.device, self.images, _input_layout(steps[0]))
         signal = self._input
@@ -131,7 +131,7 @@ class Inference:
         """Returns all launches for images, the packing or aligning of the input and the search for the class with them."""
         signal, launches = self._take(images)
         outputs = iter(self.activations)
-        for step in self.network.steps():
+        for step in self.network.steps:
             output = None if isinstance(step.layer, Scores) else next(outputs)
             launches.append(self._launch(step, signal, output))
             signal = output or signal
@@ -336,7 +336,7 @@ def _words(layout: Layout) -> int:
 
 
 def _image_bytes(network: Network) -> int:
-    return sum(4 * _output_layout(step).row_words for step in network.steps()) + network.input.signal.size
+    return sum(4 * _output_layout(step).row_words for step in network.steps) + network.input.signal.size
 
 
 def _geometry(layer: Conv, step: Step, signal: _Signal) -> Geometry:

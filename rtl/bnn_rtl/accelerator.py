@@ -9,6 +9,7 @@ from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
+from bnn_hw.design.lower import Design
 from bnn_hw.design.memories import (
     constant_bits,
     contents,
@@ -19,7 +20,6 @@ from bnn_hw.design.memories import (
     weight_rows,
 )
 from bnn_hw.design.names import layer_instance
-from bnn_hw.design.plan import Plan
 from bnn_hw.design.runtime_weights import WeightsWindow, weights_window
 from bnn_hw.design.stage import STREAM_BITS, Conversion, Stage, Window
 from bnn_hw.fpga.family import Family
@@ -28,7 +28,6 @@ from bnn_hw.network.network import (
     Dense,
     DenseRelu,
     MaxPool,
-    Network,
     Scores,
     Signal,
     element_bits,
@@ -55,23 +54,23 @@ def element_shape(signal: Signal) -> Shape:
 class Accelerator(Component):
     """Computes the scores and the class of each image of its input stream.
 
-    Initiation interval: ``plan.cycles(network)`` cycles an image, all layers at work at once on different images.
+    Initiation interval: ``design.cycles`` cycles an image, all layers at work at once on different images.
 
     i : stream of words of 64 bits, ceil(bits/64) an image; element 0 lowest, what lies past the image's end is 0
     o : stream of `result_layout`: the scores, class 0 first, then the class
     weights : with run-time weights, the master of all memories
     """
 
-    def __init__(self, network: Network, plan: Plan) -> None:
-        self._network = network
-        self._stages = plan.check(network).stages(network)
+    def __init__(self, design: Design) -> None:
+        plan = design.plan
+        self._classes, self._stages = design.network.classes, design.stages
         kinds = {kind for stage in self._stages if (kind := _dot_kind(stage))}
         self._dots = {kind: dot_product(*kind, plan.family, plan.levels) for kind in kinds}
         self._family = plan.family
         members = {"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))}
         self._banks: dict[str, dict[str, BankedMemory]] = {}  # by layer and by what they hold
         if plan.runtime_weights:
-            window = weights_window(network, plan)
+            window = weights_window(design)
             self._banks = _banks(window, self._stages)
             members["weights"] = In(WeightsSignature(window.word_bits))
         self._units = [_unit(stage, self._dots, plan.family, self._banks.get(stage.step.layer.name, {})) for stage in self._stages]
@@ -108,9 +107,9 @@ class Accelerator(Component):
             upstream = _append(m, layer_instance(name), upstream, unit)
         last = self._stages[-1]
         score_shape = signed(last.scaled_bits)
-        converter = WidthConverter(score_shape.width, self._network.classes, last.pe, 1)
+        converter = WidthConverter(score_shape.width, self._classes, last.pe, 1)
         upstream = _append(m, "_argmax_input", upstream, converter)
-        m.submodules["_argmax"] = argmax = Argmax(score_shape, self._network.classes)
+        m.submodules["_argmax"] = argmax = Argmax(score_shape, self._classes)
         m.d.comb += [
             argmax.i.valid.eq(upstream.valid),
             argmax.i.payload.eq(upstream.payload),

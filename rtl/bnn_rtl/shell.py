@@ -10,11 +10,11 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, connect
 
 from bnn_hw.contract.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
-from bnn_hw.design.plan import Plan, plan_digest
+from bnn_hw.design.lower import Design
+from bnn_hw.design.plan_file import plan_digest
 from bnn_hw.design.runtime_weights import weights_window
 from bnn_hw.design.stage import STREAM_BITS
 from bnn_hw.network.file import network_digest
-from bnn_hw.network.network import Network
 from bnn_rtl.accelerator import Accelerator, element_shape
 from bnn_rtl.argmax import RESULT_BITS
 from bnn_rtl.axi_lite import AxiLiteSignature, AxiLiteSlave, merge_strobed
@@ -41,11 +41,11 @@ class Shell(Component):
     Throughput and latency: those of `Accelerator`.
     """
 
-    def __init__(self, network: Network, plan: Plan) -> None:
-        self._digests = {Register.DIGEST: network_digest(network), Register.PLAN_DIGEST: plan_digest(plan)}
-        self._network = network
-        self._accelerator = Accelerator(network, plan)
-        self._window = weights_window(network, plan) if plan.runtime_weights else None
+    def __init__(self, design: Design) -> None:
+        self._digests = {Register.DIGEST: network_digest(design.network), Register.PLAN_DIGEST: plan_digest(design.plan)}
+        self._input = design.network.input.signal
+        self._accelerator = Accelerator(design)
+        self._window = weights_window(design) if design.plan.runtime_weights else None
         self._address_bits = self._window.address_bits if self._window else ADDRESS_BITS
         self._buses = {
             "s_axis": AxiStreamSignature(STREAM_BITS).flip(),
@@ -93,7 +93,7 @@ class Shell(Component):
     def _core(self, slave: AxiLiteSlave) -> Module:
         """Returns all that a soft reset resets."""
         m = Module()
-        signal = self._network.input.signal
+        signal = self._input
         self._receiver = receiver = ImageReceiver(STREAM_BITS, signal.size * element_shape(signal).width)
         self._sender = sender = ResultSender()
         m.submodules.receiver, m.submodules.sender = receiver, sender

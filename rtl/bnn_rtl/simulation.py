@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.contract.registers import ADDRESS_BITS
+from bnn_hw.design.lower import Design
 from bnn_hw.design.names import layer_instance
-from bnn_hw.design.plan import Plan
 from bnn_hw.design.runtime_weights import weights_window
 from bnn_hw.design.stage import STREAM_BITS, Stage, input_cycles
-from bnn_hw.network.network import Network, element_bits
+from bnn_hw.network.network import element_bits
 from bnn_hw.network.packing import pack_bits, packed_bytes, unpack_bits
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
 
@@ -57,8 +57,7 @@ class Simulation:
     """A compiled simulation of one accelerator, in a folder of its own."""
 
     folder: Path
-    network: Network
-    plan: Plan
+    design: Design
 
     def run(self, inputs: np.ndarray, *, seed: int = 0, processes: int = 1) -> Recording:
         """Runs images through the Verilog.
@@ -82,15 +81,12 @@ class Simulation:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         (folder / "input.bin").write_bytes(stream_words(inputs).tobytes())
-        results = self.network.classes + 1
-        arguments = [str(len(inputs)), str(input_cycles(self.network)), str(results), str(seed)]
+        results = self.design.network.classes + 1
+        arguments = [str(len(inputs)), str(input_cycles(self.design.network)), str(results), str(seed)]
         printed = run_tool([self.folder.resolve() / "harness", *arguments], folder, folder / "harness.log")
         words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
         return Recording(
-            tuple(
-                _tap(folder / f"tap{index}.bin", stage, len(inputs))
-                for index, stage in enumerate(self.plan.stages(self.network)[:-1])
-            ),
+            tuple(_tap(folder / f"tap{index}.bin", stage, len(inputs)) for index, stage in enumerate(self.design.stages[:-1])),
             words[:, :-1],
             words[:, -1],
             (np.fromfile(folder / "finish.bin", "<u8"),),
@@ -124,18 +120,18 @@ def _payload_bits(stage: Stage) -> int:
     return stage.pe * element_bits(stage.step.output)
 
 
-def compile_simulation(verilog: str, top: str, network: Network, plan: Plan, folder: Path) -> Simulation:
+def compile_simulation(verilog: str, top: str, design: Design, folder: Path) -> Simulation:
     """Compiles the accelerator's Verilog, module `top`, with the harness in `folder`, which is empty.
 
     Raises `ToolError` when Verilator or a C++ compiler is missing or fails.
     """
-    testbench, taps = _testbench(top, network, plan)
+    testbench, taps = _testbench(top, design)
     (folder / "design.v").write_text(verilog)
     (folder / "testbench.v").write_text(testbench)
     (folder / "taps.h").write_text(taps)
     (folder / "harness.cpp").write_bytes(files("bnn_rtl").joinpath("harness.cpp").read_bytes())
     compile_harness(folder, cxx_compiler())
-    return Simulation(folder, network, plan)
+    return Simulation(folder, design)
 
 
 def compile_harness(
@@ -177,10 +173,10 @@ def compile_harness(
     return target
 
 
-def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
+def _testbench(top: str, design: Design) -> tuple[str, str]:
     """Returns a Verilog module around `top` that shows each layer's output stream, and a C++ header that lists them."""
     ports, wires, entries = [], [], []
-    for index, stage in enumerate(plan.stages(network)[:-1]):
+    for index, stage in enumerate(design.stages[:-1]):
         path = f"dut.core.accelerator.{layer_instance(stage.step.layer.name)}"
         *places, channels = stage.step.output.shape
         # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
@@ -191,7 +187,7 @@ def _testbench(top: str, network: Network, plan: Plan) -> tuple[str, str]:
             f"  assign tap{index}_payload = {path}.o__payload;",
         ]
     template = files("bnn_rtl").joinpath("testbench.v").read_text()
-    address_bits = weights_window(network, plan).address_bits if plan.runtime_weights else ADDRESS_BITS
+    address_bits = weights_window(design).address_bits if design.plan.runtime_weights else ADDRESS_BITS
     values = {
         "TOP": top,
         "ADDRESS_BITS": str(address_bits),

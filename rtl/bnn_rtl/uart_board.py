@@ -6,11 +6,10 @@ from typing import Final
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.design.plan import Plan
+from bnn_hw.design.lower import Design
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board, Serial
 from bnn_hw.fpga.family import ECP5
-from bnn_hw.network.network import Network
 from bnn_rtl.emit import Part
 from bnn_rtl.uart_shell import UartShell
 
@@ -29,9 +28,9 @@ class UartBoard(Component):
     rx, tx : the serial line
     """
 
-    def __init__(self, network: Network, plan: Plan, board: Board, serial: Serial) -> None:
+    def __init__(self, design: Design, board: Board, serial: Serial) -> None:
         self._board, self._serial = board, serial
-        self._shell = UartShell(network, plan, clock_hz=board.clock_mhz * 1_000_000, baud=serial.baud)
+        self._shell = UartShell(design, clock_hz=board.clock_mhz * 1_000_000, baud=serial.baud)
         super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1)})
 
     @property

@@ -7,9 +7,8 @@ from amaranth.lib.crc.catalog import CRC16_XMODEM
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from bnn_hw.contract.frames import Identity, silence_bits
-from bnn_hw.design.plan import Plan
+from bnn_hw.design.lower import Design
 from bnn_hw.design.stage import STREAM_BITS
-from bnn_hw.network.network import Network
 from bnn_rtl.accelerator import Accelerator
 from bnn_rtl.argmax import result_layout
 from bnn_rtl.emit import Part
@@ -77,10 +76,10 @@ class UartShell(Component):
     Throughput: an image in the time that its request and answer take on the line, and that the accelerator takes.
     """
 
-    def __init__(self, network: Network, plan: Plan, *, clock_hz: int, baud: int) -> None:
-        identity, divisor = Identity.of(network), baud_divisor(clock_hz, baud)  # which may raise, so before any component is made
+    def __init__(self, design: Design, *, clock_hz: int, baud: int) -> None:
+        identity, divisor = Identity.of(design.network), baud_divisor(clock_hz, baud)  # first, as it may raise
         self._frames = UartFrames(identity, divisor, silence_bits(baud))
-        self._accelerator = Accelerator(network, plan)
+        self._accelerator = Accelerator(design)
         super().__init__({"clk": In(1), "rx": In(1), "tx": Out(1)})
 
     @property

@@ -16,7 +16,9 @@ from click.testing import CliRunner
 
 from bnn_hw.artefacts.manifest import MANIFEST, read_manifest
 from bnn_hw.cli import app
-from bnn_hw.design.plan import load_plan
+from bnn_hw.design.estimate import design_resources
+from bnn_hw.design.lower import lower
+from bnn_hw.design.plan_file import load_plan
 from bnn_hw.design.planner import find_plan
 from bnn_hw.errors import ArtefactError, ToolError
 from bnn_hw.flow.build import build
@@ -63,7 +65,7 @@ def test_build_says_what_it_is_planned_for(tmp_path: Path) -> None:
         load_plan(folder / "plan.json", network, _BOARD)
     summary = json.loads((folder / "report" / "summary.json").read_text())
     assert (summary["board"]["name"], summary["board"]["family"]["block_ram"]) == ("icebreaker", "SB_RAM40_4K")
-    total = find_plan(network, board).resources(network)
+    total = design_resources(lower(network, find_plan(network, board)))
     assert summary["estimate"] == vars(total)
     top = read_manifest(folder).top
     assert {f"rtl/{top}.v", f"rtl/{top}_uart.v"} < set(read_manifest(folder).files)

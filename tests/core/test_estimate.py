@@ -10,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnn_hw.design import estimate
-from bnn_hw.design.estimate import Resources, conversion_resources, dot_resources, engine_resources, least_dot_luts, stage_resources
+from bnn_hw.design.estimate import (
+    Resources,
+    conversion_resources,
+    design_resources,
+    dot_resources,
+    engine_resources,
+    least_dot_luts,
+    stage_resources,
+)
+from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.design.stage import Conversion, stages
 from bnn_hw.fpga.boards import Board
@@ -118,7 +127,7 @@ def test_multipliers_of_scores(scale: int, dsps: int) -> None:
     weights = np.ones((5, 7), bool)
     scores = Scores("scores", weights, np.array([1, 1, scale, 1, 1], np.int32), np.zeros(5, np.int32))
     plan = Plan((LayerPlan("scores", 3, 7),))
-    assert plan.resources(Network("net", Input((7,), "bit"), (scores,))).dsps == dsps
+    assert design_resources(lower(Network("net", Input((7,), "bit"), (scores,)), plan)).dsps == dsps
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,7 @@ def test_multipliers_of_rectified_integers(dtype: str, inputs: int, scale: int, 
     relu = DenseRelu("relu1", np.ones((5, inputs), bool), np.full(5, scale, np.int32), np.zeros(5, np.int32), 9)
     last = Scores("scores", np.ones((1, 5), bool), np.ones(1, np.int32), np.zeros(1, np.int32))
     plan = Plan((LayerPlan("relu1", 3, inputs), LayerPlan("scores", 1, 1)))
-    assert plan.resources(Network("net", Input((inputs,), dtype), (relu, last))).dsps == dsps + 1  # type: ignore[arg-type]
+    assert design_resources(lower(Network("net", Input((inputs,), dtype), (relu, last)), plan)).dsps == dsps + 1  # type: ignore[arg-type]
 
 
 def test_rectified_integers_by_hand() -> None:

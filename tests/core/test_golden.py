@@ -247,7 +247,7 @@ def torch_trace(network: BinaryNetwork, inputs: np.ndarray, shape: tuple[int, ..
 
 def score_unit(model: BinaryNetwork, network: Network) -> tuple[float, float]:
     """Returns what 1 in an integer score stands for, a power of two, and how far integer and float32 scores may differ."""
-    *_, step = network.steps()
+    *_, step = network.steps
     block, last = model.stages[-1], step.layer
     assert isinstance(last, Scores)
     norm = block.normalize

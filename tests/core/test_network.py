@@ -435,13 +435,13 @@ def test_rectified_integers_are_read_only_copies() -> None:
 
 def test_rectified_integers_on_the_way() -> None:
     net = network(relu(5, 12), dense(outputs=4, inputs=5), scores(inputs=4), input_=Input((2, 3, 2), "int8"))
-    assert [(step.output.shape, step.output.dtype) for step in net.steps()] == [((5,), "uint8"), ((4,), "bit"), ((2,), "int32")]
+    assert [(step.output.shape, step.output.dtype) for step in net.steps] == [((5,), "uint8"), ((4,), "bit"), ((2,), "int32")]
     assert net.weight_bits == 5 * 12 + 4 * 5 + 2 * 4
 
 
 def test_steps_and_counts() -> None:
     net = network(dense("a", 5, 12), dense("b", 7, 5), scores("c", 3, 7), input_=Input((2, 3, 2), "uint8"))
-    assert [(step.layer.name, step.input, step.output) for step in net.steps()] == [
+    assert [(step.layer.name, step.input, step.output) for step in net.steps] == [
         ("a", Signal((2, 3, 2), "uint8"), Signal((5,), "bit")),
         ("b", Signal((5,), "bit"), Signal((7,), "bit")),
         ("c", Signal((7,), "bit"), Signal((3,), "int32")),
@@ -508,7 +508,7 @@ def test_convolutions_on_the_way() -> None:
     first = conv((3, 2, 1), stride=(2, 1), padding=(1, 0, 0, 1), outputs=4)
     second = Conv("conv2", np.ones((3, 1, 2, 4), bool), int32(1, 2, 3))
     net = network(first, pool((1, 3), (1, 2), channels=4), second, dense(inputs=6), scores(), input_=Input((4, 6, 1), "bit"))
-    shapes = [(step.input.shape, step.output.shape, step.output.dtype) for step in net.steps()]
+    shapes = [(step.input.shape, step.output.shape, step.output.dtype) for step in net.steps]
     assert shapes == [
         ((4, 6, 1), (2, 6, 4), "bit"),
         ((2, 6, 4), (2, 2, 4), "bit"),
@@ -522,12 +522,12 @@ def test_convolutions_on_the_way() -> None:
 def test_a_window_may_leave_out_all_but_one_pixel() -> None:
     """The one place of a 1x1 window with the longest stride that there may be, on the last row and column of padding."""
     net = image_network(conv((1, 1, 1), stride=(3, 4), padding=(0, 2, 0, 3)), Signal((1, 1, 1), "bit"))
-    assert next(net.steps()).output.shape == (1, 1, 2)
+    assert net.steps[0].output.shape == (1, 1, 2)
 
 
 def test_a_stride_may_be_longer_than_the_image() -> None:
     net = image(conv((4, 2, 1), stride=(5, 9)), pool((1, 1), (2, 1024)), dense(inputs=2))
-    assert [step.output.shape for step in net.steps()] == [(1, 1, 2), (1, 1, 2), (2,), (2,)]
+    assert [step.output.shape for step in net.steps] == [(1, 1, 2), (1, 1, 2), (2,), (2,)]
 
 
 def test_weight_matrix_has_rows_columns_channels_in_order() -> None:
@@ -569,7 +569,7 @@ def after(kind: type, before: type) -> Callable[[Network], bool]:
 
 def has(kind: type, rule: Callable[[Any, Signal], bool]) -> Callable[[Network], bool]:
     """Returns whether a network has a layer of a kind that, with what it takes, meets a rule."""
-    return lambda net: any(isinstance(step.layer, kind) and rule(step.layer, step.input) for step in net.steps())
+    return lambda net: any(isinstance(step.layer, kind) and rule(step.layer, step.input) for step in net.steps)
 
 
 def leaves_out(layer: MaxPool, signal: Signal) -> bool:

@@ -296,7 +296,7 @@ def test_a_file_of_version_2_written_by_hand(tmp_path: Path) -> None:
     assert conv.weights.astype(int).tolist() == [first, second]
     assert (conv.thresholds.tolist(), conv.stride, conv.padding, conv.padding_value) == ([0, 37], (1, 2), (1, 0, 0, 2), 0)
     assert (pool.size, pool.stride, pool.and_channels.tolist()) == ((2, 2), (2, 1), [False, True])
-    assert [step.output.shape for step in network.steps()] == [(4, 3, 2), (2, 2, 2), (2,)]
+    assert [step.output.shape for step in network.steps] == [(4, 3, 2), (2, 2, 2), (2,)]
 
 
 def test_a_file_of_version_3_written_by_hand(tmp_path: Path) -> None:

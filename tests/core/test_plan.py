@@ -11,8 +11,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.design.estimate import SHELL_RESOURCES, Resources, result_resources, stage_resources
-from bnn_hw.design.plan import RESULT, SHELL, LayerPlan, Plan, load_plan, plan_json
+from bnn_hw.design.estimate import (
+    RESULT,
+    SHELL,
+    SHELL_RESOURCES,
+    Resources,
+    design_resources,
+    estimates,
+    result_resources,
+    stage_resources,
+)
+from bnn_hw.design.lower import lower
+from bnn_hw.design.plan import LayerPlan, Plan
+from bnn_hw.design.plan_file import load_plan, plan_json
 from bnn_hw.design.stage import STREAM_BITS, input_cycles
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS
@@ -50,7 +61,7 @@ def interval(network: Network, plan: Plan) -> int:
 
 
 def layer_cycles(network: Network, plan: Plan) -> list[int]:
-    return [stage.cycles for stage in plan.stages(network)]
+    return [stage.cycles for stage in lower(network, plan).stages]
 
 
 @given(network=networks(), data=st.data())
@@ -62,68 +73,66 @@ def test_cycles(network: Network, data: st.DataObject) -> None:
         layers.append(LayerPlan(layer.name, data.draw(st.integers(1, outputs)), data.draw(st.integers(1, inputs))))
         expected.append(naive_cycles(outputs, inputs, layers[-1].pe, layers[-1].simd))
     plan = Plan(tuple(layers))
-    assert plan.check(network) is plan
     assert layer_cycles(network, plan) == expected
-    assert plan.cycles(network) == interval(network, plan)
+    assert lower(network, plan).cycles == interval(network, plan)
 
 
 def test_cycles_by_hand() -> None:
     assert layer_cycles(NETWORK, PLAN) == [8 * 13, 7 * 10, 10]
     assert input_cycles(NETWORK) == 13
-    assert PLAN.cycles(NETWORK) == 104
+    assert lower(NETWORK, PLAN).cycles == 104
     widest = Plan((LayerPlan("fc1", 64, 784), LayerPlan("fc2", 33, 64), LayerPlan("scores", 10, 33)))
-    assert widest.cycles(NETWORK) == 13
-    assert Plan((LayerPlan("scores", 10, 3),)).cycles(random_network(Input((3,), "bit"), (10,), 1)) == 11
+    assert lower(NETWORK, widest).cycles == 13
+    assert lower(random_network(Input((3,), "bit"), (10,), 1), Plan((LayerPlan("scores", 10, 3),))).cycles == 11
 
 
 def test_cycles_of_convolutions_by_hand() -> None:
     # conv1: 64 places of 2 groups of neurons and 9 words; pool1: 64 pixels of 2 words; conv3: 9 places, 3 groups, 2 words.
-    assert layer_cycles(CONV_NETWORK, CONV_PLAN.check(CONV_NETWORK)) == [64 * 2 * 9, 64 * 2, 9 * 3 * 2, 4 * 3, 7]
-    assert CONV_PLAN.cycles(CONV_NETWORK) == 1152
+    assert layer_cycles(CONV_NETWORK, CONV_PLAN) == [64 * 2 * 9, 64 * 2, 9 * 3 * 2, 4 * 3, 7]
+    assert lower(CONV_NETWORK, CONV_PLAN).cycles == 1152
     wider = Plan((LayerPlan("conv1", 6, 27), *CONV_PLAN.layers[1:]))
     assert layer_cycles(CONV_NETWORK, wider)[:2] == [64 * 9, 64]  # the window reads a pixel a cycle
-    assert wider.cycles(CONV_NETWORK) == 576
+    assert lower(CONV_NETWORK, wider).cycles == 576
 
 
 @settings(deadline=None)
 @given(network=conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_the_slowest_stage_or_stream_sets_the_interval(network: Network, seed: int) -> None:
     plan = random_plan(network, seed)
-    assert plan.check(network) is plan
-    assert plan.cycles(network) == max(*layer_cycles(network, plan), input_cycles(network), network.classes + 1)
+    assert lower(network, plan).cycles == max(*layer_cycles(network, plan), input_cycles(network), network.classes + 1)
     total = Resources()
-    for stage in plan.stages(network):
+    for stage in lower(network, plan).stages:
         estimate = stage_resources(stage, plan.family, plan.levels)
         assert estimate.luts > 0
-        assert plan.estimates(network)[stage.step.layer.name] == estimate
+        assert estimates(lower(network, plan))[stage.step.layer.name] == estimate
         total += estimate
-    assert plan.resources(network) == total + result_resources(network, stage) + SHELL_RESOURCES
-    assert list(plan.estimates(network)) == [*(layer.name for layer in network.layers), RESULT, SHELL]
+    assert design_resources(lower(network, plan)) == total + result_resources(network, stage) + SHELL_RESOURCES
+    assert list(estimates(lower(network, plan))) == [*(layer.name for layer in network.layers), RESULT, SHELL]
 
 
 def test_a_plan_takes_more_where_it_does_more() -> None:
     """And where its weights lie, and how many levels of logic it has."""
-    base = PLAN.resources(NETWORK)
-    in_block_ram = Plan((replace(PLAN.layers[0], lut_bits=0), *PLAN.layers[1:]), levels=3).resources(NETWORK)
+    base = design_resources(lower(NETWORK, PLAN))
+    in_block_ram = design_resources(lower(NETWORK, Plan((replace(PLAN.layers[0], lut_bits=0), *PLAN.layers[1:]), levels=3)))
     weights = lut_rom_luts(SERIES_7, 104, 512)
     assert (in_block_ram.luts, in_block_ram.block_rams) == (base.luts - weights, base.block_rams + block_rams(SERIES_7, 104, 512))
-    deeper = replace(PLAN, levels=8).resources(NETWORK)
+    deeper = design_resources(lower(NETWORK, replace(PLAN, levels=8)))
     assert deeper.flip_flops < base.flip_flops
     assert deeper.block_rams == base.block_rams
-    wider = Plan((replace(PLAN.layers[0], pe=16, lut_bits=1024), *PLAN.layers[1:]), levels=3).resources(NETWORK)
+    wider = design_resources(lower(NETWORK, Plan((replace(PLAN.layers[0], pe=16, lut_bits=1024), *PLAN.layers[1:]), levels=3)))
     assert wider.luts > base.luts
-    assert replace(PLAN, family=ICE40).resources(NETWORK).luts > base.luts
+    assert design_resources(lower(NETWORK, replace(PLAN, family=ICE40))).luts > base.luts
 
 
 # Plans from outside.
 
 
 def edited(**fields: Any) -> dict[str, Any]:
-    return {**json.loads(plan_json(PLAN, NETWORK)), **fields}
+    return {**json.loads(plan_json(lower(NETWORK, PLAN))), **fields}
 
 
 def layer_edited(index: int, **fields: Any) -> dict[str, Any]:
-    layers = json.loads(plan_json(PLAN, NETWORK))["layers"]
+    layers = json.loads(plan_json(lower(NETWORK, PLAN)))["layers"]
     layers[index].update(fields)
     return edited(layers=layers)
 
@@ -134,7 +143,7 @@ def write(folder: Path, content: object) -> Path:
 
 
 def test_json_round_trip(tmp_path: Path) -> None:
-    text = plan_json(PLAN, NETWORK)
+    text = plan_json(lower(NETWORK, PLAN))
     assert load_plan(write(tmp_path, text), NETWORK, PYNQ) == PLAN
     description = json.loads(text)
     layers, estimates = description.pop("layers"), description.pop("estimates")
@@ -153,21 +162,21 @@ def test_json_round_trip(tmp_path: Path) -> None:
         "planned": {"pe": 8, "simd": 64, "lut_bits": 512},
     }
     assert list(estimates) == ["fc1", "fc2", "scores", "(result)", "(shell)"]
-    total = PLAN.resources(NETWORK)
+    total = design_resources(lower(NETWORK, PLAN))
     assert {kind: sum(estimate[kind] for estimate in estimates.values()) for kind in vars(total)} == vars(total)
-    assert text == plan_json(PLAN, NETWORK)
+    assert text == plan_json(lower(NETWORK, PLAN))
     assert text.endswith("}\n")
 
 
 def test_json_of_convolutions(tmp_path: Path) -> None:
     """A pooling has nothing to plan; its cycles count all the same."""
-    text = plan_json(CONV_PLAN, CONV_NETWORK)
+    text = plan_json(lower(CONV_NETWORK, CONV_PLAN))
     assert load_plan(write(tmp_path, text), CONV_NETWORK, PYNQ) == CONV_PLAN
     description = json.loads(text)
     assert description["cycles_per_image"] == 1152
     assert [layer["name"] for layer in description["layers"]] == ["conv1", "conv3", "fc1", "scores"]
     first, second, *_ = description["layers"]
-    stages = CONV_PLAN.stages(CONV_NETWORK)
+    stages = lower(CONV_NETWORK, CONV_PLAN).stages
     assert first == {
         "name": "conv1",
         "pe": 3,
@@ -189,7 +198,7 @@ def test_json_of_convolutions(tmp_path: Path) -> None:
 @given(network=networks() | conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_random_json_round_trip(network: Network, seed: int, tmp_path: Path) -> None:
     plan = random_plan(network, seed)
-    assert load_plan(write(tmp_path, plan_json(plan, network)), network, PYNQ) == plan
+    assert load_plan(write(tmp_path, plan_json(lower(network, plan))), network, PYNQ) == plan
 
 
 SIMD = r"^plan, layer {}: simd must divide the {} channels of a pixel or be a multiple of them, not {}$"
@@ -212,27 +221,27 @@ SIMD = r"^plan, layer {}: simd must divide the {} channels of a pixel or be a mu
 def test_wrong_plan_of_convolutions(layer: str, pe: int, simd: int, message: str) -> None:
     planned = {plan.name: plan for plan in CONV_PLAN.layers} | {layer: LayerPlan(layer, pe, simd)}
     with pytest.raises(ArtefactError, match=message):
-        Plan(tuple(planned.values())).check(CONV_NETWORK)
+        lower(CONV_NETWORK, Plan(tuple(planned.values())))
 
 
 def test_parallelism_of_a_convolution_that_is_allowed() -> None:
     for simd in (1, 3, 6, 9, 12, 15, 18, 21, 24, 27):
-        Plan((LayerPlan("conv1", 5, simd), *CONV_PLAN.layers[1:])).check(CONV_NETWORK)
+        lower(CONV_NETWORK, Plan((LayerPlan("conv1", 5, simd), *CONV_PLAN.layers[1:])))
     for simd in (1, 2, 3, 6, 12, 18, 24):
-        Plan((CONV_PLAN.layers[0], LayerPlan("conv3", 7, simd), *CONV_PLAN.layers[2:])).check(CONV_NETWORK)
+        lower(CONV_NETWORK, Plan((CONV_PLAN.layers[0], LayerPlan("conv3", 7, simd), *CONV_PLAN.layers[2:])))
 
 
 @pytest.mark.parametrize("lut_bits", [-1, 36, 10**30])
 def test_wrong_lut_bits(lut_bits: int) -> None:
     message = rf"^plan, layer fc2: lut_bits must be in 0\.\.35, the weights of a cycle, not {lut_bits}$"
     with pytest.raises(ArtefactError, match=message):
-        Plan((PLAN.layers[0], LayerPlan("fc2", 5, 7, lut_bits), PLAN.layers[2])).check(NETWORK)
+        lower(NETWORK, Plan((PLAN.layers[0], LayerPlan("fc2", 5, 7, lut_bits), PLAN.layers[2])))
 
 
 @pytest.mark.parametrize("levels", [1, 0, -8])
 def test_too_few_levels(levels: int) -> None:
     with pytest.raises(ArtefactError, match=rf"^plan: levels must be 2 or more, not {levels}$"):
-        replace(PLAN, levels=levels).check(NETWORK)
+        lower(NETWORK, replace(PLAN, levels=levels))
 
 
 def test_edited_plan(tmp_path: Path) -> None:
@@ -259,7 +268,7 @@ def test_where_weights_lie_is_chosen_anew_with_a_new_shape(fields: dict[str, int
     """Unless the plan says it, by another number than what was planned for the old shape. Other layers stay as they are."""
     plan = load_plan(write(tmp_path, layer_edited(1, **fields)), NETWORK, PYNQ)
     assert plan == Plan((PLAN.layers[0], expected, PLAN.layers[2]), levels=3)
-    assert load_plan(write(tmp_path, plan_json(plan, NETWORK)), NETWORK, PYNQ) == plan
+    assert load_plan(write(tmp_path, plan_json(lower(NETWORK, plan))), NETWORK, PYNQ) == plan
 
 
 def test_a_number_of_weights_in_look_up_tables_is_kept_where_nothing_was_planned(tmp_path: Path) -> None:
@@ -294,7 +303,7 @@ def test_what_a_plan_does_not_say_is_chosen_for_the_board(tmp_path: Path) -> Non
         assert planned.lut_bits == (bits if lut_rom_luts(ICE40, words, bits) <= 190 * block_rams(ICE40, words, bits) else 0)
     serial = [{"name": layer.name, "pe": 1, "simd": 1} for layer in NETWORK.layers]
     plan = load_plan(write(tmp_path, least_plan(*serial)), NETWORK, PYNQ)
-    assert plan.cycles(NETWORK) == 64 * 784
+    assert lower(NETWORK, plan).cycles == 64 * 784
     assert [layer.lut_bits for layer in plan.layers] == [0, 1, 1]
 
 

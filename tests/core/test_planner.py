@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.design.estimate import Resources
+from bnn_hw.design.estimate import Resources, design_resources
+from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.design.planner import BUDGET, find_plan, limits
 from bnn_hw.design.stage import input_cycles
@@ -54,7 +55,7 @@ def naive_plans(network: Network, board: Board) -> Iterator[Plan]:
             [LayerPlan(layer.name, pe, simd, bits) for pe in range(1, outputs + 1) for simd in simds for bits in (0, pe * simd)]
         )
     for layers in product(*choices):
-        yield Plan(layers, board.family, board.levels).check(network)
+        yield Plan(layers, board.family, board.levels)
 
 
 def tiny_networks(seed: int) -> Network:
@@ -77,27 +78,27 @@ def test_found_plans_are_about_the_best_of_all(seed: int, family: Family) -> Non
     network, draw = tiny_networks(seed), random.Random(seed)
     proportions = draw.choice((50, 200, 400, 1000))
     large = Board("large", "part", family, 100, luts=2000 * proportions, block_rams=2000, dsps=draw.choice((500, 5000)))
-    plans = [(plan.cycles(network), plan.resources(network)) for plan in naive_plans(network, large)]
+    plans = [(lower(network, plan).cycles, design_resources(lower(network, plan))) for plan in naive_plans(network, large)]
     for cycles in sorted({cycles for cycles, _ in plans})[::3]:
-        found = find_plan(network, large, 1e8 / (cycles + 0.5)).check(network)
-        assert found.cycles(network) <= cycles
+        found = find_plan(network, large, 1e8 / (cycles + 0.5))
+        assert lower(network, found).cycles <= cycles
         least = min(share(need, large) for reached, need in plans if reached <= cycles)
-        assert share(found.resources(network), large) <= 1.1 * least
+        assert share(design_resources(lower(network, found)), large) <= 1.1 * least
     most, least = (pick(need.luts for _, need in plans) for pick in (max, min))
     for _ in range(5):
         luts, block_rams = draw.uniform(least, most), draw.choice((2, 3, 5, 8, 20))
         small = Board("small", "part", family, 100, luts=int(luts / BUDGET) + 1, block_rams=block_rams, dsps=draw.choice((4, 40)))
         fastest = min((cycles for cycles, need in plans if fits(need, small, 0.95 * BUDGET)), default=None)
         try:
-            found = find_plan(network, small).check(network)
+            found = find_plan(network, small)
         except ArtefactError as error:
             refused = str(error)
             assert re.search(r"^random does not fit small even at one weight a cycle: ", refused)
             assert fastest is None, small
             continue
         assert (found.family, found.levels) == (family, small.levels)
-        assert fits(found.resources(network), small, BUDGET)
-        assert fastest is None or found.cycles(network) <= fastest, small
+        assert fits(design_resources(lower(network, found)), small, BUDGET)
+        assert fastest is None or lower(network, found).cycles <= fastest, small
 
 
 # What fits a board.
@@ -113,9 +114,9 @@ def test_found_plan_fits_its_board(board: str) -> None:
             with pytest.raises(ArtefactError, match=r"^random does not fit icebreaker even at one weight a cycle: "):
                 find_plan(network, BOARDS[board])
             continue
-        plan = find_plan(network, BOARDS[board]).check(network)
+        plan = find_plan(network, BOARDS[board])
         assert (plan.family, plan.levels) == (BOARDS[board].family, BOARDS[board].levels)
-        assert fits(plan.resources(network), BOARDS[board], 0.9)
+        assert fits(design_resources(lower(network, plan)), BOARDS[board], 0.9)
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -130,37 +131,37 @@ def test_found_plan_of_a_cnv_fits_its_board(board: str) -> None:
         with pytest.raises(ArtefactError, match=rf"^random does not fit {board} even at one weight a cycle: "):
             find_plan(network, BOARDS[board])
         return
-    plan = find_plan(network, BOARDS[board]).check(network)
-    assert fits(plan.resources(network), BOARDS[board], 0.9)
-    assert plan.cycles(network) == 30 * 30 * 9  # the window of the first layer reads a pixel a cycle
+    plan = find_plan(network, BOARDS[board])
+    assert fits(design_resources(lower(network, plan)), BOARDS[board], 0.9)
+    assert lower(network, plan).cycles == 30 * 30 * 9  # the window of the first layer reads a pixel a cycle
     for fps in (100, 1000, BOARDS[board].clock_mhz * 1e6 / 20_000):
         found = find_plan(network, BOARDS[board], fps)
-        assert found.cycles(network) <= BOARDS[board].clock_mhz * 1e6 / fps
-        assert fits(found.resources(network), BOARDS[board], 0.9)
+        assert lower(network, found).cycles <= BOARDS[board].clock_mhz * 1e6 / fps
+        assert fits(design_resources(lower(network, found)), BOARDS[board], 0.9)
 
 
 @pytest.mark.parametrize("name", packaged_models())
 def test_packaged_networks_fit_the_larger_boards(name: str) -> None:
     network = packaged_network(name)
     for board in (PYNQ, BOARDS["zcu104"], BOARDS["ulx3s-85f"]):
-        plan = find_plan(network, board).check(network)
-        assert fits(plan.resources(network), board, 0.9)
+        plan = find_plan(network, board)
+        assert fits(design_resources(lower(network, plan)), board, 0.9)
 
 
 def test_block_ram_bounds_a_plan_so_that_weights_lie_in_look_up_tables() -> None:
     """With block RAM alone `mnist` takes more than twice the cycles."""
     network = packaged_network("mnist")
     plan = find_plan(network, PYNQ)
-    assert plan.cycles(network) <= 200
-    need = plan.resources(network)
+    assert lower(network, plan).cycles <= 200
+    need = design_resources(lower(network, plan))
     assert need.luts <= 0.9 * 53_200
     assert need.block_rams <= 0.9 * 140
     assert any(layer.lut_bits > 100 for layer in plan.layers)
     assert any(layer.lut_bits < layer.pe * layer.simd for layer in plan.layers)
     assert need.block_rams > 0.8 * 140  # what there is is used
     found = find_plan(network, PYNQ, 100e6 / 200)
-    assert found.cycles(network) <= 200
-    assert fits(found.resources(network), PYNQ, 0.9)
+    assert lower(network, found).cycles <= 200
+    assert fits(design_resources(lower(network, found)), PYNQ, 0.9)
 
 
 # For hypothesis' `derandomize`: what is asked of the search, a heuristic, holds for most networks, not all, so the same ones are
@@ -171,11 +172,11 @@ HEURISTIC = True
 def found_plan_is_about_the_fastest(network: Network, board: Board) -> None:
     """Asked for a cycle less or for somewhat more than that, the planner finds nothing."""
     try:
-        plan = find_plan(network, board).check(network)
+        plan = find_plan(network, board)
     except ArtefactError:
         return
-    assert fits(plan.resources(network), board, 0.9)
-    cycles = plan.cycles(network)
+    assert fits(design_resources(lower(network, plan)), board, 0.9)
+    cycles = lower(network, plan).cycles
     for fewer in (cycles - 1, math.floor(cycles * 0.8), cycles // 2):
         with pytest.raises(ArtefactError, match=r" images/s (at|take) "):
             find_plan(network, board, fps=1e8 / (fewer + 0.5))
@@ -203,7 +204,7 @@ def test_found_plan_of_convolutions_is_about_the_fastest(network: Network, board
 @pytest.mark.parametrize("board", SMALL, ids=lambda board: f"{board.luts}-{board.block_rams}")
 def test_found_plan_of_a_usual_network_is_about_the_fastest(board: Board) -> None:
     found_plan_is_about_the_fastest(NETWORK, board)
-    assert find_plan(NETWORK, board).cycles(NETWORK) > 13  # the board is what limits it
+    assert lower(NETWORK, find_plan(NETWORK, board)).cycles > 13  # the board is what limits it
 
 
 # What reaches a rate.
@@ -212,7 +213,7 @@ def test_found_plan_of_a_usual_network_is_about_the_fastest(board: Board) -> Non
 def naive_fastest(network: Network) -> int:
     """Returns the cycles that no plan gets below: a pixel a cycle into and out of each window, and the streams at both ends."""
     cycles = [input_cycles(network), network.classes + 1]
-    for index, step in enumerate(network.steps()):
+    for index, step in enumerate(network.steps):
         layer, shape = step.layer, step.input.shape
         if isinstance(layer, Conv | MaxPool):
             size = layer.kernel if isinstance(layer, Conv) else layer.size
@@ -233,9 +234,9 @@ def first_pooling(network: Network, index: int) -> bool:
 def test_targets_of_convolutions_are_reached_as_promised(network: Network, slower: float) -> None:
     fastest = naive_fastest(network)
     for cycles in (fastest, fastest + 1, math.floor(fastest * slower)):
-        plan = find_plan(network, ENDLESS, 1e8 / (cycles + 0.5)).check(network)
-        assert plan.cycles(network) <= cycles
-    assert find_plan(network, ENDLESS).cycles(network) == fastest
+        plan = find_plan(network, ENDLESS, 1e8 / (cycles + 0.5))
+        assert lower(network, plan).cycles <= cycles
+    assert lower(network, find_plan(network, ENDLESS)).cycles == fastest
     with pytest.raises(
         ArtefactError, match=rf"leaves {fastest - 1} cycles an image, but .* take {fastest}; at most [\d,]+ images/s"
     ):
@@ -247,8 +248,8 @@ def test_a_pooling_after_a_pooling_is_fast_enough() -> None:
     poolings = (WindowShape((1, 1), (1, 1)), WindowShape((3, 3), (1, 1)))
     network = random_conv_network(Input((8, 8, 1), "bit"), (WindowShape((1, 1), (1, 1), 12), *poolings), (2,), 1)
     plan = find_plan(network, ENDLESS, 1e8 / 700.5)  # the second reads 6 * 6 * 9 = 324 pixels
-    assert plan.cycles(network) <= 700
-    assert [stage.cycles for stage in plan.stages(network)][1:3] == [64 * 2, 324 * 2]
+    assert lower(network, plan).cycles <= 700
+    assert [stage.cycles for stage in lower(network, plan).stages][1:3] == [64 * 2, 324 * 2]
 
 
 @settings(deadline=None, max_examples=30, derandomize=HEURISTIC)
@@ -256,13 +257,13 @@ def test_a_pooling_after_a_pooling_is_fast_enough() -> None:
 def test_target_is_reached_at_about_the_least_cost(network: Network, slower: float) -> None:
     """With no other shape of one of its layers is the plan much cheaper."""
     cycles = math.floor(max(input_cycles(network), network.classes + 1) * slower)
-    plan = find_plan(network, ENDLESS, 1e8 / (cycles + 0.5)).check(network)
-    assert plan.cycles(network) <= cycles
+    plan = find_plan(network, ENDLESS, 1e8 / (cycles + 0.5))
+    assert lower(network, plan).cycles <= cycles
     no_other_shape_is_much_cheaper(plan, network, cycles)
 
 
 def no_other_shape_is_much_cheaper(plan: Plan, network: Network, cycles: int) -> None:
-    cost = share(plan.resources(network), ENDLESS)
+    cost = share(design_resources(lower(network, plan)), ENDLESS)
     for index, layer in enumerate(network.layers):
         assert isinstance(layer, Dense | DenseRelu | Scores)
         outputs, inputs = layer.weights.shape
@@ -272,7 +273,9 @@ def no_other_shape_is_much_cheaper(plan: Plan, network: Network, cycles: int) ->
                 for lut_bits in (0, pe * simd):
                     other = LayerPlan(layer.name, pe, simd, lut_bits)
                     layers = (*plan.layers[:index], other, *plan.layers[index + 1 :])
-                    assert cost <= 1.1 * share(Plan(layers, plan.family, plan.levels).resources(network), ENDLESS), other
+                    assert cost <= 1.1 * share(design_resources(lower(network, Plan(layers, plan.family, plan.levels))), ENDLESS), (
+                        other
+                    )
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,7 @@ def test_words_fit_together(inputs: int, widths: tuple[int, ...], cycles: int) -
     """Where the converters between words of other widths would take as much as the layers."""
     network = random_network(Input((inputs,), "bit"), widths, 1)
     plan = find_plan(network, ENDLESS, 1e8 / (cycles + 0.5))
-    assert plan.cycles(network) <= cycles
+    assert lower(network, plan).cycles <= cycles
     no_other_shape_is_much_cheaper(plan, network, cycles)
 
 
@@ -290,9 +293,9 @@ def test_words_fit_together(inputs: int, widths: tuple[int, ...], cycles: int) -
 @given(network=networks(max_width=60) | conv_networks(), board=st.sampled_from([PYNQ, BOARDS["zcu104"], ENDLESS]))
 def test_slower_is_cheaper(network: Network, board: Board) -> None:
     """Or hardly dearer, where what is the cheapest for more cycles is not looked at."""
-    fastest = find_plan(network, board).cycles(network)
+    fastest = lower(network, find_plan(network, board)).cycles
     costs = [
-        share(find_plan(network, board, board.clock_mhz * 1e6 / (fastest * slower + 0.5)).resources(network), board)
+        share(design_resources(lower(network, find_plan(network, board, board.clock_mhz * 1e6 / (fastest * slower + 0.5)))), board)
         for slower in (1, 2, 5, 10, 100, 1000)
     ]
     for index, cost in enumerate(costs[1:], 1):
@@ -300,11 +303,11 @@ def test_slower_is_cheaper(network: Network, board: Board) -> None:
 
 
 def test_slower_is_much_cheaper() -> None:
-    costs = [share(find_plan(NETWORK, PYNQ, fps).resources(NETWORK), PYNQ) for fps in (1e6, 1e5, 1e4, 1e3)]
+    costs = [share(design_resources(lower(NETWORK, find_plan(NETWORK, PYNQ, fps))), PYNQ) for fps in (1e6, 1e5, 1e4, 1e3)]
     assert costs[0] > 1.5 * min(costs[1:])
     assert costs[1] < 1.1 * costs[-1]  # where what is left is mostly of a size of its own
     serial = find_plan(NETWORK, PYNQ, 1)
-    assert serial.cycles(NETWORK) > 1000
+    assert lower(NETWORK, serial).cycles > 1000
     assert all(layer.pe <= 4 for layer in serial.layers)
 
 
@@ -315,7 +318,7 @@ def test_the_slowest_rates_are_no_trouble() -> None:
 
 def test_the_fastest_rate_is_reached_and_one_more_is_not() -> None:
     zcu104 = BOARDS["zcu104"]
-    assert find_plan(NETWORK, zcu104, 200e6 / 13).cycles(NETWORK) == 13
+    assert lower(NETWORK, find_plan(NETWORK, zcu104, 200e6 / 13)).cycles == 13
     message = (
         r"^17,391,304 images/s at 200 MHz leaves 11 cycles an image, but input and output streams take 13; "
         r"at most 15,384,615 images/s is possible$"
@@ -361,7 +364,7 @@ def test_a_rate_that_a_board_has_no_room_for() -> None:
     assert found
     luts, block_rams, possible = (float(number.replace(",", "")) for number in found.groups())
     assert luts > 0.9 * 53_200 or block_rams > 0.9 * 140
-    assert find_plan(network, PYNQ, possible).cycles(network) <= 100e6 / possible
+    assert lower(network, find_plan(network, PYNQ, possible)).cycles <= 100e6 / possible
     with pytest.raises(ArtefactError, match=message):
         find_plan(network, PYNQ, 1.1 * possible)
 
@@ -408,7 +411,7 @@ def test_amounts_past_a_million_are_whole_numbers() -> None:
 def test_limits() -> None:
     def limit(board: Board, *layers: tuple[int, int]) -> str:
         named = zip(("fc1", "fc2", "scores"), layers, strict=True)
-        return limits(Plan(tuple(LayerPlan(name, *shape) for name, shape in named)), NETWORK, board)
+        return limits(lower(NETWORK, Plan(tuple(LayerPlan(name, *shape) for name, shape in named))), board)
 
     assert limit(PYNQ, (8, 64), (5, 7), (1, 33)) == "104 cycles of fc1; more PE or SIMD there would be faster"
     assert limit(PYNQ, (1, 7), (1, 1), (1, 3)) == "7,168 cycles of fc1; more PE or SIMD there would be faster"
@@ -422,7 +425,7 @@ def test_limits() -> None:
 def test_limits_of_windows() -> None:
     layers = (LayerPlan("conv1", 6, 27), LayerPlan("conv3", 10, 24), LayerPlan("fc1", 7, 90), LayerPlan("scores", 5, 7))
     expected = "the pixels that the window of layer conv1 reads, one a cycle, take 576 cycles; no plan is faster"
-    assert limits(Plan(layers), CONV_NETWORK, PYNQ) == expected
+    assert limits(lower(CONV_NETWORK, Plan(layers)), PYNQ) == expected
 
 
 @pytest.mark.parametrize(
@@ -437,9 +440,9 @@ def test_limits_of_windows() -> None:
 def test_limits_of_a_board_that_is_full(scarce: dict[str, float], expected: str | None) -> None:
     """Each kind of cells of which there is hardly more than a plan takes."""
     plan = Plan((LayerPlan("fc1", 8, 64), LayerPlan("fc2", 5, 7), LayerPlan("scores", 10, 3)))
-    need = vars(plan.resources(NETWORK))
+    need = vars(design_resources(lower(NETWORK, plan)))
     cells = {kind: need[kind] * scarce.get(kind, 10) for kind in ("luts", "block_rams", "dsps")}
-    found = limits(plan, NETWORK, Board("full", "part", SERIES_7, 100, **cells))
+    found = limits(lower(NETWORK, plan), Board("full", "part", SERIES_7, 100, **cells))
     if expected is None:
         assert found == "104 cycles of fc1; more PE or SIMD there would be faster"
     else:
@@ -449,5 +452,5 @@ def test_limits_of_a_board_that_is_full(scarce: dict[str, float], expected: str 
 @pytest.mark.parametrize(("name", "board"), [("mnist", "pynq-z2"), ("mnist-tiny", "icebreaker"), ("mnist-small", "ulx3s-85f")])
 def test_what_limits_the_fastest_plan_is_the_board(name: str, board: str) -> None:
     network = packaged_network(name)
-    found = limits(find_plan(network, BOARDS[board]), network, BOARDS[board])
+    found = limits(lower(network, find_plan(network, BOARDS[board])), BOARDS[board])
     assert re.search(r"^\d+% of .*, of which 90% may be filled; ", found)

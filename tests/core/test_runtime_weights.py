@@ -14,9 +14,11 @@ from click.testing import CliRunner
 
 from bnn_hw.artefacts.manifest import read_manifest
 from bnn_hw.cli import app
-from bnn_hw.design.estimate import SWAP_RESOURCES
+from bnn_hw.design.estimate import SWAP_RESOURCES, design_resources, estimates
+from bnn_hw.design.lower import lower
 from bnn_hw.design.memories import engine_memories
-from bnn_hw.design.plan import LayerPlan, Plan, load_plan, plan_digest, plan_json
+from bnn_hw.design.plan import LayerPlan, Plan
+from bnn_hw.design.plan_file import load_plan, plan_digest, plan_json
 from bnn_hw.design.planner import BUDGET, find_plan
 from bnn_hw.design.runtime_weights import check_same_shape, memory_words, weights_window
 from bnn_hw.errors import ArtefactError
@@ -50,7 +52,7 @@ def runtime_plan(network: Network, seed: int) -> Plan:
 
 def naive_rows(network: Network, plan: Plan) -> Iterator[tuple[str, list[list[int]], int]]:
     """Yields layer and what it is of each memory, and its rows as bits."""
-    for stage in plan.stages(network):
+    for stage in lower(network, plan).stages:
         layer, pe, simd, dtype = stage.step.layer, stage.pe, stage.simd, stage.step.input.dtype
         if isinstance(layer, MaxPool):
             bits = [int(bit) for bit in layer.and_channels] + [0] * (-len(layer.and_channels) % pe)
@@ -128,7 +130,7 @@ def test_window_against_a_naive_layout(which: str) -> None:
     else:
         network = random_network(Input((random.Random(seed).randint(1, 90),), which), (40, 9, 5), seed, "mixed", [1])
     plan = runtime_plan(network, seed)
-    window, words = weights_window(network, plan), memory_words(network, plan)
+    window, words = weights_window(lower(network, plan)), memory_words(lower(network, plan))
     rows = {name: rows for name, rows in naive_rows(network, plan) if rows[0]}
     found = {f"{memory.layer}.{memory.what}": address for memory, address in zip(window.memories, window.addresses, strict=False)}
     assert found.keys() == rows.keys()
@@ -156,9 +158,9 @@ def test_networks_of_one_shape_have_one_window(kinds: tuple[str, str]) -> None:
     plan = runtime_plan(one, seed)
     check_same_shape(one, other)
     renamed = replace(other, layers=tuple(replace(layer, name=f"l{index}") for index, layer in enumerate(other.layers)))
-    assert weights_window(one, plan) == weights_window(other, plan)
-    assert plan.estimates(one) == plan.estimates(other)
-    assert np.array_equal(memory_words(other, plan), memory_words(renamed, plan))
+    assert weights_window(lower(one, plan)) == weights_window(lower(other, plan))
+    assert estimates(lower(one, plan)) == estimates(lower(other, plan))
+    assert np.array_equal(memory_words(lower(other, plan)), memory_words(lower(renamed, plan)))
 
 
 # Which networks fit.
@@ -212,14 +214,14 @@ def test_another_shape_is_refused(other: Network, message: str) -> None:
 def test_planned_memories() -> None:
     """Block RAM is that of twice the words in lanes of 32 bits, and a plan keeps to the look-up tables that can be memories."""
     network = packaged_network("mnist-small")
-    plan = find_plan(network, PYNQ, runtime_weights=True).check(network)
+    plan = find_plan(network, PYNQ, runtime_weights=True)
     assert plan.runtime_weights
-    need = plan.resources(network)
+    need = design_resources(lower(network, plan))
     assert need.luts <= BUDGET * PYNQ.luts
     assert need.block_rams <= BUDGET * PYNQ.block_rams
     assert need.lut_ram <= BUDGET * PYNQ.lut_ram
     in_block_ram = 0.0
-    for stage in plan.stages(network):
+    for stage in lower(network, plan).stages:
         for memory in engine_memories(stage, plan.family):
             if not memory.in_luts:
                 lanes = [32] * (memory.width // 32) + [memory.width % 32]
@@ -227,8 +229,8 @@ def test_planned_memories() -> None:
     assert in_block_ram == need.block_rams > 0
     few = replace(PYNQ, lut_ram=need.lut_ram // 2)
     fewer = find_plan(network, few, runtime_weights=True)
-    assert fewer.resources(network).lut_ram <= BUDGET * few.lut_ram
-    assert fewer.cycles(network) >= plan.cycles(network)
+    assert design_resources(lower(network, fewer)).lut_ram <= BUDGET * few.lut_ram
+    assert lower(network, fewer).cycles >= lower(network, plan).cycles
 
 
 def test_weights_that_do_not_fit_twice() -> None:
@@ -251,14 +253,14 @@ def test_plan_file(tmp_path: Path) -> None:
     network = conv_network(1)
     plan = runtime_plan(network, 1)
     path = tmp_path / "plan.json"
-    path.write_text(plan_json(plan, network))
+    path.write_text(plan_json(lower(network, plan)))
     assert load_plan(path, network, PYNQ, runtime_weights=False) == plan
     fixed = replace(plan, runtime_weights=False)
-    path.write_text(plan_json(fixed, network))
+    path.write_text(plan_json(lower(network, fixed)))
     assert load_plan(path, network, PYNQ) == fixed
     assert load_plan(path, network, PYNQ, runtime_weights=True) == plan
     assert plan_digest(plan) != plan_digest(fixed)
-    assert plan.estimates(network)["(shell)"] == fixed.estimates(network)["(shell)"] + SWAP_RESOURCES
+    assert estimates(lower(network, plan))["(shell)"] == estimates(lower(network, fixed))["(shell)"] + SWAP_RESOURCES
     description = json.loads(path.read_text())
     path.write_text(json.dumps({**description, "runtime_weights": 1}))
     with pytest.raises(ArtefactError, match=rf"^{re.escape(str(path))}: runtime_weights must be true or false$"):
@@ -283,7 +285,7 @@ def test_build(tmp_path: Path) -> None:
     plan = Plan((LayerPlan("fc1", 1, 9), LayerPlan("scores", 1, 3)), runtime_weights=True)
     folders = [build(network, PYNQ, plan, tmp_path / name, verify=False).folder for name in ("one", "two")]
     manifests = [read_manifest(folder) for folder in folders]
-    window = weights_window(network, plan)
+    window = weights_window(lower(network, plan))
     assert manifests[0] == manifests[1]
     weights = {"offset": window.offset, "words": window.words}
     assert manifests[0].ports["s_axi"] == {"tdata_bits": 32, "address_bits": window.address_bits, "weights": weights}

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.design.stage import Conversion, Stage, Window, divisors, engine_cycles, input_cycles, input_lanes, next_stage, stages
 from bnn_hw.network import golden
@@ -166,8 +167,8 @@ def naive_stage_cycles(step: Step, pe: int, simd: int) -> int:
 @settings(deadline=None, max_examples=100)
 @given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_cycles_of_stages(network: Network, seed: int) -> None:
-    plan = random_plan(network, seed).check(network)
-    found = plan.stages(network)
+    plan = random_plan(network, seed)
+    found = lower(network, plan).stages
     assert [stage.step.layer.name for stage in found] == [layer.name for layer in network.layers]
     for stage in found:
         assert stage.cycles == naive_stage_cycles(stage.step, stage.pe, stage.simd)
@@ -181,7 +182,7 @@ def test_cycles_of_stages(network: Network, seed: int) -> None:
 @given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_words_of_weights(network: Network, seed: int) -> None:
     """A word for each group of outputs and of inputs: what they hold together is at least the layer's weights."""
-    for stage in random_plan(network, seed).stages(network):
+    for stage in lower(network, random_plan(network, seed)).stages:
         layer = stage.step.layer
         if isinstance(layer, MaxPool):
             assert stage.words == 1
@@ -212,7 +213,7 @@ def naive_extremes(step: Step, neuron: int) -> tuple[int, int]:
 @given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_the_reach_of_sums(network: Network, seed: int) -> None:
     """It holds each sum less its neuron's threshold; on bits no number is too many, but for outputs that pad."""
-    for stage in random_plan(network, seed).stages(network):
+    for stage in lower(network, random_plan(network, seed)).stages:
         layer = stage.step.layer
         if isinstance(layer, MaxPool):
             continue
@@ -270,7 +271,7 @@ def test_each_engine_gets_its_words(network: Network, seed: int) -> None:
     inputs = random_inputs(network, 2, seed)
     trace = golden.trace(network, inputs)
     words = naive_words_of(inputs.astype(int), input_lanes(network))
-    for stage, given_ in zip(random_plan(network, seed).stages(network), (inputs, *trace.activations), strict=True):
+    for stage, given_ in zip(lower(network, random_plan(network, seed)).stages, (inputs, *trace.activations), strict=True):
         for conversion in stage.conversions:
             words = converted(words, conversion)
         values = given_.astype(int)
@@ -291,7 +292,7 @@ def test_conversions_by_hand() -> None:
     shapes = [WindowShape((3, 3), (1, 1), 6), WindowShape((2, 2), (2, 2)), WindowShape((1, 1), (1, 1), 5)]
     network = random_conv_network(Input((8, 8, 3), "int8"), shapes, (7, 2), 1)  # 6x6x6, 3x3x6, 3x3x5, 7 and 2
     plan = Plan((LayerPlan("conv1", 4, 9), LayerPlan("conv3", 3, 2), LayerPlan("fc1", 7, 15), LayerPlan("scores", 1, 7)))
-    found = plan.check(network).stages(network)
+    found = lower(network, plan).stages
     assert [(stage.simd, stage.window_lanes, stage.pe, stage.conversions) for stage in found] == [
         (9, 3, 4, (Conversion(192, 8, 3),)),
         (4, 4, 4, ()),  # words of 4 and 2 channels, as they come
@@ -304,7 +305,7 @@ def test_conversions_by_hand() -> None:
 
 def test_conversions_of_dense_layers_after_images_by_hand() -> None:
     network = random_conv_network(Input((2, 2, 6), "bit"), [WindowShape((1, 1), (1, 1), 6)], (3,), 1)
-    _, step = network.steps()
+    _, step = network.steps
     for lanes, simd, expected in (
         (3, 3, ()),
         (3, 6, (Conversion(24, 3, 6),)),

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.errors import ArtefactError, MismatchError, ToolError
 from bnn_hw.flow.verify import Verification, verify_verilog
@@ -27,13 +28,13 @@ from support.strategies import WindowShape, conv_networks, networks, random_conv
 
 
 def _emit(network: Network, plan: Plan) -> str:
-    shell = Shell(network, plan)
+    shell = Shell(lower(network, plan))
     return emit_verilog(shell, "dut", shell.parts)
 
 
 def _verify(network: Network, plan: Plan, inputs: np.ndarray, verilog: str | None = None, **options: Any) -> Verification:
     vectors = make_vectors(network, inputs, labels=None)
-    return verify_verilog(verilog or _emit(network, plan), "dut", network, plan, vectors, **options)
+    return verify_verilog(verilog or _emit(network, plan), "dut", lower(network, plan), vectors, **options)
 
 
 def _verify_random(network: Network, seed: int) -> None:
@@ -321,7 +322,7 @@ def convolutional() -> tuple[Network, Plan, np.ndarray]:
 def _first_difference(network: Network, mutant: Network, inputs: np.ndarray, layer: int) -> tuple[str, int]:
     """Returns where a mutant's layer first differs by the golden model, as messages say it, and in how many places."""
     expected, found = (golden.trace(either, inputs).activations[layer] for either in (network, mutant))
-    shape = list(network.steps())[layer].output.shape
+    shape = network.steps[layer].output.shape
     image, element = np.argwhere(expected != found)[0]
     row, column, channel = np.unravel_index(element, shape)
     values = f"expected {int(expected[image, element])}, got {int(found[image, element])}"

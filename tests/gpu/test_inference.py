@@ -160,7 +160,7 @@ def test_a_layer_without_a_kernel_is_named() -> None:
 
     network, device = random_network(Input((12,), "bit"), (5, 3), 0), EmulatedDevice()
     inference = Inference(network, 1, "bool", device)
-    step = next(network.steps())
+    step = network.steps[0]
     object.__setattr__(step, "layer", Other())
     with pytest.raises(ArtefactError, match=r"^layer odd: bnn_gpu has no kernel for layers of type Other$"):
         inference._prepare(step, inference._input)

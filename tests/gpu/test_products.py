@@ -53,7 +53,7 @@ def outputs(network: Network, inputs: np.ndarray, bits: Product, origin: int) ->
     """Yields each layer's bits and at last the scores, computed as the kernels do; inputs are less `origin` already taken off."""
     product = bits if network.input.dtype == "bit" else Product.U8 if inputs.dtype == np.uint8 else Product.S8
     x = inputs
-    for step in network.steps():
+    for step in network.steps:
         layer, signal = step.layer, step.input
         if isinstance(layer, MaxPool):
             x = golden._pool(layer, x.reshape(-1, *signal.shape)).reshape(len(x), -1)

@@ -9,7 +9,7 @@ import pytest
 
 from bnn_host import Accelerator
 from bnn_hw.datasets import load_dataset
-from bnn_hw.design.plan import load_plan
+from bnn_hw.design.plan_file import load_plan
 from bnn_hw.fpga.boards import find_board
 from bnn_hw.network import golden
 from bnn_hw.network.packaged import packaged_network, packaged_test_images

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.network import golden
 from bnn_hw.network.compare import check_against_golden
@@ -133,15 +134,15 @@ def _case(name: str, seed: int) -> tuple[Network, Plan]:
 
 
 def _simulation(network: Network, plan: Plan, folder: Path) -> Simulation:
-    shell = Shell(network, plan)
-    return compile_simulation(emit_verilog(shell, "dut", shell.parts), "dut", network, plan, folder)
+    shell = Shell(lower(network, plan))
+    return compile_simulation(emit_verilog(shell, "dut", shell.parts), "dut", lower(network, plan), folder)
 
 
 def _check(simulation: Simulation, inputs: np.ndarray, seed: int) -> list[int]:
     """Runs images and checks every bit of every layer; returns the cycles from each image to the next."""
     recording = simulation.run(inputs, seed=seed)
-    expected = golden.trace(simulation.network, inputs)
-    check_against_golden(simulation.network, expected, recording.activations, recording.scores, recording.classes)
+    expected = golden.trace(simulation.design.network, inputs)
+    check_against_golden(simulation.design.network, expected, recording.activations, recording.scores, recording.classes)
     (finished,) = recording.finish_cycles
     return [int(cycles) for cycles in np.diff(finished.astype(np.int64))]
 
@@ -151,13 +152,13 @@ def test_every_bit_at_the_planned_interval_and_with_stalls(name: str, tmp_path: 
     """Without stalls an image takes the planned cycles, whichever layer is the slowest; with stalls all arrives too."""
     seed = fresh_seed()
     network, plan = _case(name, seed)
-    assert max(plan.stages(network), key=lambda stage: stage.cycles).step.layer.name == _CASES[name].slowest
+    assert max(lower(network, plan).stages, key=lambda stage: stage.cycles).step.layer.name == _CASES[name].slowest
     simulation = _simulation(network, plan, tmp_path)
     inputs = random_inputs(network, _IMAGES, seed)
     intervals = _check(simulation, inputs, seed=0)
     for stalls in (1 + seed % 1000, 1001 + seed % 1000):
         _check(simulation, inputs, seed=stalls)
-    assert intervals == [plan.cycles(network)] * (_IMAGES - 1)
+    assert intervals == [lower(network, plan).cycles] * (_IMAGES - 1)
 
 
 def _train_at_random(network: BinaryNetwork, seed: int, input_reach: float) -> None:

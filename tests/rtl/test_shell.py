@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnn_hw.design.plan import LayerPlan, Plan, plan_digest
+from bnn_hw.design.lower import lower
+from bnn_hw.design.plan import LayerPlan, Plan
+from bnn_hw.design.plan_file import plan_digest
 from bnn_hw.network.file import save_network
 from bnn_hw.network.network import Dense, Input, Layer, MaxPool, Network, Scores
 from bnn_rtl.emit import emit_verilog
@@ -96,9 +98,9 @@ def test_shell(name: str, simulator: str, tmp_path: Path) -> None:
     network = _network(case, random.Random(seed))
     plan = _plan(network, case.plan)
     save_network(network, tmp_path / "network.safetensors")
-    shell = Shell(network, plan)
-    pe = [stage.pe for stage in plan.stages(network)]
-    stimulus = {"seed": seed, "pe": pe, "cycles": plan.cycles(network), "plan_sha256": plan_digest(plan)}
+    shell = Shell(lower(network, plan))
+    pe = [stage.pe for stage in lower(network, plan).stages]
+    stimulus = {"seed": seed, "pe": pe, "cycles": lower(network, plan).cycles, "plan_sha256": plan_digest(plan)}
     benches = ["shell_streams", "shell_registers", "shell_faults"]
     run_bench(shell, benches, simulator, tmp_path, stimulus, parts=shell.parts)
 
@@ -110,8 +112,8 @@ def test_many_small_images_in_flight_never_stop_the_input(tmp_path: Path) -> Non
     windows = (WindowShape((2, 1), (1, 1), 4, (1, 0, 0, 0)), WindowShape((2, 1), (1, 1)), *[pixel] * 6)
     network = random_conv_network(Input((2, 1, 2), "bit"), windows, (2,), seed, "mixed")
     plan = _plan(network, ((4, 4), (3, 4), *[(3, 3)] * 5, (2, 3)))
-    assert plan.cycles(network) == 4
-    shell = Shell(network, plan)
-    simulation = compile_simulation(emit_verilog(shell, "dut", shell.parts), "dut", network, plan, tmp_path)
+    assert lower(network, plan).cycles == 4
+    shell = Shell(lower(network, plan))
+    simulation = compile_simulation(emit_verilog(shell, "dut", shell.parts), "dut", lower(network, plan), tmp_path)
     (finished,) = simulation.run(random_inputs(network, 400, seed)).finish_cycles
     assert set(np.diff(finished)) == {4}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bnn_hw.contract.frames import Answer, Fault, Identity, Request, frame, silence_bits
+from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.errors import ArtefactError, UsageError
 from bnn_hw.network import golden
@@ -51,9 +52,9 @@ _DOCUMENT = Path(__file__).parents[2] / "docs" / "uart.md"
 
 
 def _run(bench: str, network: Network, plan: Plan, simulator: str, folder: Path, seed: int, divisor: int) -> None:
-    shell = UartShell(network, plan, clock_hz=divisor * _BAUD, baud=_BAUD)
+    shell = UartShell(lower(network, plan), clock_hz=divisor * _BAUD, baud=_BAUD)
     save_network(network, folder / "network.safetensors")
-    cycles = sum(stage.cycles for stage in plan.stages(network)) + 200  # of one image through all layers, at the most
+    cycles = sum(stage.cycles for stage in lower(network, plan).stages) + 200  # of one image through all layers, at the most
     stimulus = {"seed": seed, "bit_ns": divisor * _CLOCK_NS, "silence_bits": silence_bits(_BAUD), "cycles": cycles}
     run_bench(shell, bench, simulator, folder, stimulus, parts=shell.parts)
 

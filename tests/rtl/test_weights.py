@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bnn_hw.design.plan import LayerPlan, Plan, plan_digest
+from bnn_hw.design.lower import lower
+from bnn_hw.design.plan import LayerPlan, Plan
+from bnn_hw.design.plan_file import plan_digest
 from bnn_hw.design.runtime_weights import check_same_shape, memory_words, weights_window
 from bnn_hw.flow.verify import verify_verilog
 from bnn_hw.network.file import save_network
@@ -62,14 +64,14 @@ def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
     check_same_shape(*networks)
     save_network(networks[0], tmp_path / "network.safetensors")
     save_network(networks[1], tmp_path / "other.safetensors")
-    window = weights_window(networks[0], plan)
+    window = weights_window(lower(networks[0], plan))
     stimulus = {
         "seed": seed,
-        "pe": [stage.pe for stage in plan.stages(networks[0])],
-        "cycles": plan.cycles(networks[0]),
+        "pe": [stage.pe for stage in lower(networks[0], plan).stages],
+        "cycles": lower(networks[0], plan).cycles,
         "plan_sha256": plan_digest(plan),
         "offset": window.offset,
-        "words": [memory_words(network, plan).tolist() for network in networks],
+        "words": [memory_words(lower(network, plan)).tolist() for network in networks],
     }
     shell = Shell(networks[0], plan)
     benches = ["shell_weights", *(["shell_weights_faults"] if name in ("uint8", "pooled") else [])]
@@ -81,7 +83,7 @@ def test_verification_takes_them_like_any_other() -> None:
     seed = fresh_seed()
     for network in _networks("uint8", seed):
         plan = _plan("uint8", network, seed)
-        shell = Shell(network, plan)
+        shell = Shell(lower(network, plan))
         vectors = make_vectors(network, random_inputs(network, 40, seed), labels=None)
-        verification = verify_verilog(emit_verilog(shell, "dut", shell.parts), "dut", network, plan, vectors, seed=7)
+        verification = verify_verilog(emit_verilog(shell, "dut", shell.parts), "dut", lower(network, plan), vectors, seed=7)
         assert verification.images == 40

@@ -131,7 +131,7 @@ def naive_trace(network: Network, inputs: Sequence[int]) -> tuple[list[list[int]
     """Returns each hidden layer's bits or integers, and the scores, for one image: its elements, flattened, as integers."""
     x, dtype = [int(element) for element in inputs], network.input.dtype
     activations = []
-    for step in network.steps():
+    for step in network.steps:
         layer = step.layer
         if isinstance(layer, Conv):
             x = naive_conv(layer, x, step.input.shape, dtype)

@@ -182,7 +182,7 @@ def random_plan(network: Network, seed: int, max_products: int = 256) -> Plan:
     """
     rng = np.random.default_rng(seed)
     layers = []
-    for step in network.steps():
+    for step in network.steps:
         layer = step.layer
         if isinstance(layer, MaxPool):
             continue

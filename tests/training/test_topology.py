@@ -50,7 +50,7 @@ def test_recipes_of_images_are_the_papers_networks(
     assert [(len(b.product.weight), b.product.weight[0].numel()) for b in trained.stages] == weights
     assert all(b.product.product_dtype == torch.bfloat16 for b in trained.stages)
     network = export_network(name, trained, recipe_input(recipe, IMAGE))
-    assert [step.output.shape for step in network.steps()] == shapes
+    assert [step.output.shape for step in network.steps] == shapes
     assert network.weight_bits == sum(prod(pair) for pair in weights) == weight_bits
     assert (network.input.shape, network.input.dtype, network.input.pixel_threshold) == (IMAGE, "int8", None)
     padding = 1 if name.endswith("-paper") else 0

@@ -95,7 +95,7 @@ def near_ties(network: BinaryNetwork, folded: Network) -> int:
 
     `folded`: the network's export. `bnn_hw.network.batch_norm` says which ulp; layers without thresholds have none.
     """
-    steps = [step for step in folded.steps() if not isinstance(step.layer, MaxPool)]  # one for each block
+    steps = [step for step in folded.steps if not isinstance(step.layer, MaxPool)]  # one for each block
     return sum(
         _batch_norm(block).near_ties(layer_sums(step.layer, step.input))
         for block, step in zip(network.stages, steps, strict=True)

@@ -180,7 +180,7 @@ class ShellBench:
         """Checks every bit of every layer but the scores for `images`."""
         assert len(taps) == len(self.network.layers) - 1
         traces = [naive_trace(self.network, image)[0] for image in images]
-        for layer, (step, (name, words)) in enumerate(zip(self.network.steps(), taps.items(), strict=False)):
+        for layer, (step, (name, words)) in enumerate(zip(self.network.steps, taps.items(), strict=False)):
             channels = step.output.shape[-1]
             each = step.output.size // channels * -(-channels // self.pe[layer])
             assert len(words) == each * len(images), f"layer {name}: {len(words)} words, expected {each * len(images)}"
