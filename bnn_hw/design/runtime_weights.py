@@ -6,14 +6,15 @@ of addresses for each lane of its rows, and there an address for each row; where
 The memories with the most rows come first, so that every run begins at a multiple of its length.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import numpy as np
 
 from bnn_hw.contract.registers import ADDRESS_BITS
-from bnn_hw.design.lower import Design
+from bnn_hw.design.lower import Design, lower
 from bnn_hw.design.memories import EngineMemory, contents, engine_memories, lane_words
+from bnn_hw.design.plan import Plan, weight_layers
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.layers import Conv, DenseRelu, Layer, MaxPool
 from bnn_hw.network.network import Network
@@ -60,11 +61,13 @@ def weights_window(design: Design) -> WeightsWindow:
     return WeightsWindow(tuple(sorted(memories, key=lambda memory: -memory.stride)))
 
 
-def memory_words(design: Design) -> np.ndarray:
+def memory_words(network: Network, plan: Plan) -> np.ndarray:
     """Returns what the window must hold for a network, in order of addresses: [words] uint32, little-endian.
 
-    `design`: of that network under the plan of the build, whose network has the same shape (`check_same_shape`).
+    `plan`: of the build, whose network has the same shape (`check_same_shape`); names of layers do not matter.
     """
+    layers = (replace(planned, name=layer.name) for planned, layer in zip(plan.layers, weight_layers(network), strict=True))
+    design = lower(network, replace(plan, layers=tuple(layers)))
     window = weights_window(design)
     held = {(stage.step.layer.name, what): lane_words(rows) for stage in design.stages for what, rows in contents(stage).items()}
     words = np.zeros(window.words, "<u4")

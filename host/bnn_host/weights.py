@@ -10,7 +10,6 @@ from bnn_host.dma import poll
 from bnn_host.register_access import Registers
 from bnn_hw.artefacts.manifest import Manifest
 from bnn_hw.contract.registers import Control, Register, Status
-from bnn_hw.design.lower import lower
 from bnn_hw.design.plan_file import load_plan
 from bnn_hw.design.runtime_weights import check_same_shape, memory_words
 from bnn_hw.errors import ArtefactError, BoardError
@@ -45,7 +44,7 @@ def replacement(build: Path, manifest: Manifest, network: Network | Path) -> Rep
     other = network if isinstance(network, Network) else load_network(network)
     check_same_shape(built, other)
     plan = load_plan(build / "plan.json", built, find_board(manifest.board))
-    content = memory_words(lower(other, plan)).astype("<u4", copy=False).tobytes()
+    content = memory_words(other, plan).astype("<u4", copy=False).tobytes()
     assert len(content) == 4 * window["words"]
     return Replacement(other, network_digest(other), window["offset"], content)
 

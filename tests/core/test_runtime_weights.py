@@ -130,7 +130,7 @@ def test_window_against_a_naive_layout(which: str) -> None:
     else:
         network = random_network(Input((random.Random(seed).randint(1, 90),), which), (40, 9, 5), seed, "mixed", [1])
     plan = runtime_plan(network, seed)
-    window, words = weights_window(lower(network, plan)), memory_words(lower(network, plan))
+    window, words = weights_window(lower(network, plan)), memory_words(network, plan)
     rows = {name: rows for name, rows in naive_rows(network, plan) if rows[0]}
     found = {f"{memory.layer}.{memory.what}": address for memory, address in zip(window.memories, window.addresses, strict=False)}
     assert found.keys() == rows.keys()
@@ -160,7 +160,7 @@ def test_networks_of_one_shape_have_one_window(kinds: tuple[str, str]) -> None:
     renamed = replace(other, layers=tuple(replace(layer, name=f"l{index}") for index, layer in enumerate(other.layers)))
     assert weights_window(lower(one, plan)) == weights_window(lower(other, plan))
     assert estimates(lower(one, plan)) == estimates(lower(other, plan))
-    assert np.array_equal(memory_words(lower(other, plan)), memory_words(lower(renamed, plan)))
+    assert np.array_equal(memory_words(other, plan), memory_words(renamed, plan))
 
 
 # Which networks fit.

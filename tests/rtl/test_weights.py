@@ -71,7 +71,7 @@ def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
         "cycles": lower(networks[0], plan).cycles,
         "plan_sha256": plan_digest(plan),
         "offset": window.offset,
-        "words": [memory_words(lower(network, plan)).tolist() for network in networks],
+        "words": [memory_words(network, plan).tolist() for network in networks],
     }
     shell = Shell(networks[0], plan)
     benches = ["shell_weights", *(["shell_weights_faults"] if name in ("uint8", "pooled") else [])]
