@@ -21,9 +21,10 @@ from bnn_hw.contract.system import block_design
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.sample import even_sample
 from bnn_hw.design.estimate import design_resources
+from bnn_hw.design.lower import Design
 from bnn_hw.design.plan_file import load_plan
 from bnn_hw.design.planner import find_plan, limits
-from bnn_hw.design.stage import Stage
+from bnn_hw.design.units import MatVec, Pool
 from bnn_hw.errors import UsageError
 from bnn_hw.flow.build import BuildResult
 from bnn_hw.flow.build import build as make_build
@@ -31,7 +32,7 @@ from bnn_hw.flow.verify import Verification, verify_build
 from bnn_hw.fpga.boards import Board, find_board
 from bnn_hw.network.data import NOT_ITS_DATA, identified_test_images, network_test_images
 from bnn_hw.network.file import network_digest
-from bnn_hw.network.network import MaxPool, Network
+from bnn_hw.network.network import Network, Step
 from bnn_hw.network.packaged import find_model, is_packaged
 from bnn_hw.network.vectors import Vectors, make_vectors
 from bnn_hw.vivado import make_bitstream
@@ -166,7 +167,7 @@ def _summary(result: BuildResult) -> dict[str, object]:
 
 def _show(result: BuildResult, vectors: str) -> None:
     network, manifest, verification = result.design.network, result.manifest, result.verification
-    rows = [_row(stage) for stage in result.design.stages]
+    rows = [_row(result.design, step, engine) for step, engine in zip(network.steps, result.design.engines, strict=True)]
     columns = ("layer", "input", "output", "PE", "SIMD", "cycles", "weight bits")
     table(f"{network.name} on {manifest.board}", columns, rows)
     resources, board = design_resources(result.design), find_board(manifest.board)
@@ -189,12 +190,15 @@ def _show(result: BuildResult, vectors: str) -> None:
     table("the build", ("", ""), list(facts.items()))
 
 
-def _row(stage: Stage) -> tuple[object, ...]:
-    """Returns what the table says of a layer; a pooling has no weights, and takes and gives so many channels a cycle."""
-    layer = stage.step.layer
-    weight_bits = 0 if isinstance(layer, MaxPool) else layer.weights.size
-    shapes = shape_text(stage.step.input.shape), shape_text(stage.step.output.shape)
-    return (layer.name, *shapes, stage.pe, stage.simd, f"{stage.cycles:,}", f"{weight_bits:,}")
+def _row(design: Design, step: Step, engine: MatVec | Pool) -> tuple[object, ...]:
+    """Returns what the table says of a layer; a pooling has no weights, and takes and gives the same number of channels a cycle."""
+    match engine:
+        case MatVec():
+            pe, simd, weight_bits = engine.pe, engine.simd, engine.weights.size
+        case Pool():
+            pe, simd, weight_bits = engine.lanes, engine.lanes, 0
+    shapes = shape_text(step.input.shape), shape_text(step.output.shape)
+    return (engine.layer, *shapes, pe, simd, f"{design.layer_cycles(engine.layer):,}", f"{weight_bits:,}")
 
 
 def _cycles(verification: Verification) -> str:

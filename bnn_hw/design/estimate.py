@@ -14,13 +14,12 @@ import numpy as np
 
 from bnn_hw.design.lower import Design
 from bnn_hw.design.memories import LANE_BITS, EngineMemory, constant_bits, engine_memories
-from bnn_hw.design.stage import Conversion, Stage, Window, signed_bits
+from bnn_hw.design.units import Argmax, Compare, Convert, Dot, MatVec, Pool, Rescale, Slide, Unit, signed_bits
 from bnn_hw.fpga.bit_heap import least_luts, signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.circuit import LUT_INPUTS
 from bnn_hw.fpga.family import Family
 from bnn_hw.fpga.memory_layout import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts, weights_in_luts
-from bnn_hw.network.network import Conv, DenseRelu, MaxPool, Network, Scores, element_bits
 
 __all__ = [
     "RESULT",
@@ -28,15 +27,12 @@ __all__ = [
     "SHELL_RESOURCES",
     "SWAP_RESOURCES",
     "Resources",
-    "conversion_resources",
     "design_resources",
     "dot_resources",
-    "engine_resources",
     "estimates",
     "frame_resources",
     "least_dot_luts",
-    "result_resources",
-    "stage_resources",
+    "unit_resources",
     "weights_resources",
 ]
 
@@ -93,9 +89,11 @@ SWAP_RESOURCES = Resources(luts=500, flip_flops=190)  # of the AXI shell with ru
 def estimates(design: Design) -> dict[str, Resources]:
     """Returns the estimate for each layer, in order, and then for `RESULT` and `SHELL`."""
     plan = design.plan
-    layers = {stage.step.layer.name: stage_resources(stage, plan.family, plan.levels) for stage in design.stages}
-    shell = SHELL_RESOURCES + SWAP_RESOURCES if plan.runtime_weights else SHELL_RESOURCES
-    return {**layers, RESULT: result_resources(design.network, design.stages[-1]), SHELL: shell}
+    amounts = {name: Resources() for name in (*(layer.name for layer in design.network.layers), RESULT)}
+    for unit in design.units:
+        layer = None if isinstance(unit, Argmax) else unit.layer
+        amounts[layer or RESULT] += unit_resources(unit, plan.family, plan.levels)
+    return {**amounts, SHELL: SHELL_RESOURCES + SWAP_RESOURCES if plan.runtime_weights else SHELL_RESOURCES}
 
 
 def design_resources(design: Design) -> Resources:
@@ -103,37 +101,32 @@ def design_resources(design: Design) -> Resources:
     return sum(estimates(design).values(), start=Resources())
 
 
-def stage_resources(stage: Stage, family: Family, levels: int) -> Resources:
-    """Returns the estimate for a layer's engine, its window and the converters before it.
-
-    `levels`: the most levels of logic between registers.
-    """
-    bits = element_bits(stage.step.input)
-    converters = (conversion_resources(conversion, bits) for conversion in stage.conversions)
-    return sum(converters, start=engine_resources(stage, family, levels))
+def unit_resources(unit: Unit, family: Family, levels: int) -> Resources:
+    """Returns the estimate for a unit. `levels`: the most levels of logic between registers."""
+    frame = frame_resources(unit, family)
+    return frame + dot_resources(unit.dot, unit.pe, family, levels) if isinstance(unit, MatVec) else frame
 
 
-def engine_resources(stage: Stage, family: Family, levels: int) -> Resources:
-    """Returns the estimate for a layer's engine and its window, without the converters before them."""
-    return frame_resources(stage, family) + dot_resources(stage, family, levels)
-
-
-def frame_resources(stage: Stage, family: Family) -> Resources:
-    """Returns the estimate for all of a layer's engine and its window but the dot products."""
-    total = _pooling(stage, family) if isinstance(stage.step.layer, MaxPool) else _engine_frame(stage, family)
-    bits = element_bits(stage.step.input)
-    if stage.window:
-        total += _window(stage.window, bits * stage.window_lanes, family)
-        if stage.simd > stage.window_lanes:
-            total += conversion_resources(Conversion(stage.simd, stage.window_lanes, stage.simd), bits)
-    return total
+def frame_resources(unit: Unit, family: Family) -> Resources:
+    """Returns the estimate for a unit without its dot products, which only a `MatVec` has."""
+    match unit:
+        case Convert():
+            return _conversion(unit.element_bits, unit.lanes_in, unit.lanes_out)
+        case Slide():
+            return _window(unit, family)
+        case MatVec():
+            return _engine_frame(unit, family)
+        case Pool():
+            return Resources(2 * unit.lanes + 20, unit.lanes + 10) + weights_resources(unit, family)
+        case Argmax():
+            return Resources(2 * unit.score_bits, unit.score_bits)
 
 
 @cache
-def conversion_resources(conversion: Conversion, element_bits: int) -> Resources:
+def _conversion(element_bits: int, lanes_in: int, lanes_out: int) -> Resources:
     """Returns the estimate for a converter of widths: a multiplexer for each bit that it holds, over the bits that may follow."""
-    common = gcd(conversion.lanes_in, conversion.lanes_out)
-    taken, given = conversion.lanes_in // common, conversion.lanes_out // common
+    common = gcd(lanes_in, lanes_out)
+    taken, given = lanes_in // common, lanes_out // common
     capacity = taken + given - 1
     place = np.arange(capacity)
     sources = np.minimum(place, capacity - taken) - np.maximum(0, place - taken + 1) + 1 + (place + given < capacity)
@@ -142,72 +135,55 @@ def conversion_resources(conversion: Conversion, element_bits: int) -> Resources
     return Resources(luts * bits + capacity - taken + 25, capacity * bits + 20)  # and what finds the place of a word
 
 
-def result_resources(network: Network, last: Stage) -> Resources:
-    """Returns the estimate for what finds the winner of the scores that the last stage gives."""
-    converter = conversion_resources(Conversion(network.classes, last.pe, 1), last.scaled_bits)
-    return converter + Resources(2 * last.scaled_bits, last.scaled_bits)
-
-
-def weights_resources(stage: Stage, family: Family) -> Resources:
+def weights_resources(unit: MatVec | Pool, family: Family) -> Resources:
     """Returns the estimate for the memories of an engine's weights, and where its sums start."""
-    if stage.runtime_weights:
-        return sum((_banked(memory, family) for memory in engine_memories(stage, family)), start=Resources())
-    layer = stage.step.layer
-    if isinstance(layer, MaxPool):
-        return Resources()
-    neuron_folds = -(-len(layer.weights) // stage.pe)
-    starts = 0 if isinstance(layer, DenseRelu | Scores) else lut_rom_luts(family, neuron_folds, stage.pe * stage.sum_bits)
-    in_luts = Resources(starts + lut_rom_luts(family, stage.words, stage.lut_bits), stage.lut_bits)
-    return in_luts + _block_memory(family, stage.words, stage.pe * stage.simd - stage.lut_bits, written=False)
+    if unit.runtime_weights:
+        return sum((_banked(memory, family) for memory in engine_memories(unit, family)), start=Resources())
+    match unit:
+        case Pool():
+            return Resources()
+        case MatVec(finish=finish):
+            compares = isinstance(finish, Compare)
+            starts = lut_rom_luts(family, unit.neuron_groups, unit.pe * unit.sum_bits) if compares else 0
+            in_luts = Resources(starts + lut_rom_luts(family, unit.weight_words, unit.lut_bits), unit.lut_bits)
+            return in_luts + _block_memory(family, unit.weight_words, unit.pe * unit.simd - unit.lut_bits, written=False)
 
 
-def _pooling(stage: Stage, family: Family) -> Resources:
-    return Resources(2 * stage.pe + 20, stage.pe + 10) + weights_resources(stage, family)
-
-
-def _engine_frame(stage: Stage, family: Family) -> Resources:
+def _engine_frame(unit: MatVec, family: Family) -> Resources:
     """Returns the estimate for a matrix-vector unit: sums and where they start, weights, and its two buffers."""
-    layer, pe, simd = stage.step.layer, stage.pe, stage.simd
-    assert not isinstance(layer, MaxPool)
-    neuron_folds, synapse_folds = -(-len(layer.weights) // pe), -(-layer.weights[0].size // simd)
-    sum_bits = pe * stage.sum_bits
-    word_bits = simd * element_bits(stage.step.input)
-    buffer = _memory(family, 2 * synapse_folds if neuron_folds > 1 else 2, word_bits)
-    result_bits = pe * (stage.scaled_bits if isinstance(layer, Scores) else element_bits(stage.step.output))
-    results = _lut_memory(family, 2, result_bits)
-    scaling = _scaling(stage, family) if isinstance(layer, DenseRelu | Scores) else Resources()
-    flip_flops = sum_bits * (1 + (neuron_folds > 1)) + 100
+    sum_bits = unit.pe * unit.sum_bits
+    word_bits = unit.simd * unit.dot.element_bits
+    buffer = _memory(family, 2 * unit.input_words if unit.neuron_groups > 1 else 2, word_bits)
+    results = _lut_memory(family, 2, unit.pe * unit.result_bits)
+    scaling = _scaling(unit, unit.finish, family) if isinstance(unit.finish, Rescale) else Resources()
+    flip_flops = sum_bits * (1 + (unit.neuron_groups > 1)) + 100
     sums = sum_bits * (1 if family.lut_inputs == LUT_INPUTS else 2)  # where one starts takes a look-up table beside the adder
     control = Resources(sums + _CONTROL_LUTS, flip_flops)
-    return control + buffer + results + weights_resources(stage, family) + scaling
+    return control + buffer + results + weights_resources(unit, family) + scaling
 
 
-def _scaling(stage: Stage, family: Family) -> Resources:
-    """Returns the estimate for what multiplies sums and adds offsets, and clamps what comes of that where it does."""
-    layer, pe = stage.step.layer, stage.pe
-    assert isinstance(layer, DenseRelu | Scores)
-    scaled_bits = stage.scaled_bits
+def _scaling(unit: MatVec, finish: Rescale, family: Family) -> Resources:
+    """Returns the estimate for what multiplies sums and adds offsets, and clamps the results where it does."""
+    pe, scaled_bits = unit.pe, unit.scaled_bits
     luts = _LUT4_PER_SCORE_BIT * pe * scaled_bits if family.lut_inputs < LUT_INPUTS else 0
-    factor_bits, offset_bits = constant_bits(stage) if stage.runtime_weights else _trained_bits(stage)
-    dsps = _multiplier_dsps(factor_bits, stage.sum_bits)
-    if isinstance(layer, Scores):
+    factor_bits, offset_bits = constant_bits(unit, finish) if unit.runtime_weights else _trained_bits(unit, finish)
+    dsps = _multiplier_dsps(factor_bits, unit.sum_bits)
+    if finish.shift is None:
         return Resources(luts, dsps=pe * dsps)
-    clamp = _CLAMP_LUTS + -(-max(0, scaled_bits - layer.shift - 8) // 5)
+    clamp = _CLAMP_LUTS + -(-max(0, scaled_bits - finish.shift - 8) // 5)
     luts += pe * (clamp + (dsps - 1) * scaled_bits)  # parts of a product are added outside of DSPs
     scaled = Resources(luts, pe * (offset_bits + 8), dsps=pe * dsps)
-    if stage.runtime_weights:  # whose constants are counted with the weights
+    if unit.runtime_weights:  # whose constants are counted with the weights
         return scaled
-    return scaled + _constants(family, -(-len(layer.weights) // pe), pe * (factor_bits + offset_bits))
+    return scaled + _constants(family, unit.neuron_groups, pe * (factor_bits + offset_bits))
 
 
-def _trained_bits(stage: Stage) -> tuple[int, int]:
+def _trained_bits(unit: MatVec, finish: Rescale) -> tuple[int, int]:
     """Returns the bits of each scale and each offset of a layer as it was trained."""
-    layer = stage.step.layer
-    assert isinstance(layer, DenseRelu | Scores)
-    scale = int(abs(layer.scale.astype(np.int64)).max())
-    offset = int(abs(layer.offset.astype(np.int64)).max()) + scale * layer.weights.shape[1]
+    scale = int(abs(finish.scale.astype(np.int64)).max())
+    offset = int(abs(finish.offset.astype(np.int64)).max()) + scale * unit.inputs
     # A match more is a sum of 2 more.
-    return signed_bits(2 * scale if stage.step.input.dtype == "bit" else scale), signed_bits(offset)
+    return signed_bits(2 * scale if unit.dot.dtype == "bit" else scale), signed_bits(offset)
 
 
 def _constants(family: Family, words: int, width: int) -> Resources:
@@ -223,42 +199,35 @@ def _multiplier_dsps(*factor_bits: int) -> int:
     return -(-(wide - 1) // (_DSP_FACTOR_BITS[0] - 1)) * -(-(narrow - 1) // (_DSP_FACTOR_BITS[1] - 1))
 
 
-def dot_resources(stage: Stage, family: Family, levels: int) -> Resources:
-    """Returns the estimate for the dot products of a stage, of which a pooling has none.
-
-    `levels`: the most levels of logic between registers.
-    """
-    layer, pe, simd, signal = stage.step.layer, stage.pe, stage.simd, stage.step.input
-    if isinstance(layer, MaxPool):
-        return Resources()
-    width = element_bits(signal)
+def dot_resources(dot: Dot, count: int, family: Family, levels: int) -> Resources:
+    """Returns the estimate for `count` dot products. `levels`: the most levels of logic between registers."""
+    width, lanes = dot.element_bits, dot.lanes
     if family.lut_inputs < LUT_INPUTS:
-        luts = simd * (_LUT4_PER_BIT[levels > _FEW_LEVELS] if width == 1 else _LUT4_PER_BYTE)
-        return Resources(round(pe * luts), pe * simd * width)
-    if signal.dtype != "bit":
-        luts, flip_flops = _signed_sum(width, signal.dtype == "int8", simd, levels)
-        return Resources(round(pe * luts), round(pe * flip_flops))
-    if isinstance(layer, Conv) and layer.pads_bits_with_zeros(signal):
-        circuit = zero_padded_popcount_circuit(simd, stage.window_lanes, levels)
+        luts = lanes * (_LUT4_PER_BIT[levels > _FEW_LEVELS] if width == 1 else _LUT4_PER_BYTE)
+        return Resources(round(count * luts), count * lanes * width)
+    if dot.dtype != "bit":
+        luts, flip_flops = _signed_sum(width, dot.dtype == "int8", lanes, levels)
+        return Resources(round(count * luts), round(count * flip_flops))
+    if dot.pixel_lanes is not None:
+        circuit = zero_padded_popcount_circuit(lanes, dot.pixel_lanes, levels)
     else:
-        circuit = xnor_popcount_circuit(simd, levels)
-    return Resources(pe * circuit.luts, pe * circuit.flip_flops)
+        circuit = xnor_popcount_circuit(lanes, levels)
+    return Resources(count * circuit.luts, count * circuit.flip_flops)
 
 
-def least_dot_luts(stage: Stage, family: Family, levels: int) -> int:
+def least_dot_luts(dot: Dot, count: int, family: Family, levels: int) -> int:
     """Returns the look-up tables of `dot_resources`, or somewhat less, without making a circuit."""
-    layer, lanes, signal = stage.step.layer, stage.simd, stage.step.input
-    if isinstance(layer, MaxPool) or family.lut_inputs < LUT_INPUTS:
-        return dot_resources(stage, family, levels).luts
-    if signal.dtype != "bit":
-        bits = element_bits(signal)
-        return stage.pe * least_luts(bits * lanes, 0, (lanes << bits).bit_length())
-    if not (isinstance(layer, Conv) and layer.pads_bits_with_zeros(signal)):
-        return stage.pe * least_luts(lanes, 0, lanes.bit_length())
-    pixel_lanes = stage.window_lanes
+    lanes, pixel_lanes = dot.lanes, dot.pixel_lanes
+    if family.lut_inputs < LUT_INPUTS:
+        return dot_resources(dot, count, family, levels).luts
+    if dot.dtype != "bit":
+        bits = dot.element_bits
+        return count * least_luts(bits * lanes, 0, (lanes << bits).bit_length())
+    if pixel_lanes is None:
+        return count * least_luts(lanes, 0, lanes.bit_length())
     pixels, halves = lanes // pixel_lanes, pixel_lanes.bit_length() + pixel_lanes % 2
     counts = pixels * least_luts(pixel_lanes, 0, pixel_lanes.bit_length())
-    return stage.pe * (counts + (least_luts(0, pixels * halves, (2 * lanes).bit_length()) if pixels > 1 else 0))
+    return count * (counts + (least_luts(0, pixels * halves, (2 * lanes).bit_length()) if pixels > 1 else 0))
 
 
 @cache
@@ -276,11 +245,12 @@ def _signed_sum(width: int, is_signed: bool, lanes: int, levels: int) -> tuple[f
     return tuple(low + (high - low) * (lanes - below) / below for low, high in zip(*ends, strict=True))
 
 
-def _window(window: Window, word_bits: int, family: Family) -> Resources:
+def _window(unit: Slide, family: Family) -> Resources:
     """Returns the estimate for a window: its addresses and conditions, and a memory of either kind."""
-    address_bits = (window.buffer_words - 1).bit_length()
+    words = unit.window.buffer_words
+    address_bits = (words - 1).bit_length()
     addressing = Resources(12 * address_bits + _WINDOW_LUTS, 6 * address_bits + 20)
-    return addressing + _memory(family, window.buffer_words, word_bits)
+    return addressing + _memory(family, words, unit.lanes * unit.element_bits)
 
 
 def _memory(family: Family, depth: int, width: int) -> Resources:

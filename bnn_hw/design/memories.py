@@ -10,10 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from bnn_hw.design.stage import Stage, signed_bits
+from bnn_hw.design.units import Argmax, Compare, Convert, MatVec, Pool, Rescale, Slide, Unit, signed_bits
 from bnn_hw.fpga.family import Family
 from bnn_hw.fpga.memory_layout import ram_in_luts
-from bnn_hw.network.network import Conv, Dense, DenseRelu, MaxPool, Scores, layer_sums, scaled_limits, weight_matrix
 from bnn_hw.network.packing import pack_bits
 
 __all__ = [
@@ -58,40 +57,47 @@ class EngineMemory:
         return min(LANE_BITS, self.width - lane * LANE_BITS)
 
 
-def engine_memories(stage: Stage, family: Family) -> tuple[EngineMemory, ...]:
-    """Returns the memories of a layer's engine with run-time weights."""
-    layer, pe = stage.step.layer, stage.pe
-    if isinstance(layer, MaxPool):
-        sizes = {"and_channels": (-(-len(layer.and_channels) // pe), pe)}
-    else:
-        groups = -(-len(layer.weights) // pe)
-        sizes = {"weights": (stage.words, pe * stage.simd - stage.lut_bits), "lut_weights": (stage.words, stage.lut_bits)}
-        if isinstance(layer, DenseRelu | Scores):
-            sizes["scales"] = groups, pe * sum(constant_bits(stage))
-        else:
-            sizes["starts"] = groups, pe * stage.sum_bits
+def engine_memories(unit: Unit, family: Family) -> tuple[EngineMemory, ...]:
+    """Returns the memories of a unit with run-time weights."""
+    match unit:
+        case Pool():
+            sizes = {"and_channels": (unit.words, unit.lanes)}
+        case MatVec():
+            words, width = unit.weight_words, unit.pe * unit.simd
+            sizes = {"weights": (words, width - unit.lut_bits), "lut_weights": (words, unit.lut_bits)}
+            match unit.finish:
+                case Compare():
+                    sizes["starts"] = unit.neuron_groups, unit.pe * unit.sum_bits
+                case Rescale() as finish:
+                    sizes["scales"] = unit.neuron_groups, unit.pe * sum(constant_bits(unit, finish))
+        case Convert() | Slide() | Argmax():
+            return ()
     fixed = {"weights": False, "lut_weights": True}
     return tuple(
-        EngineMemory(layer.name, what, depth, width, fixed.get(what, ram_in_luts(family, 2 * depth, width)))
+        EngineMemory(unit.layer, what, depth, width, fixed.get(what, ram_in_luts(family, 2 * depth, width)))
         for what, (depth, width) in sizes.items()
         if width
     )
 
 
-def contents(stage: Stage) -> dict[str, np.ndarray]:
+def contents(unit: Unit) -> dict[str, np.ndarray]:
     """Returns what each memory of `engine_memories` holds: [depth, width] bool, bit 0 first."""
-    layer, pe = stage.step.layer, stage.pe
-    if isinstance(layer, MaxPool):
-        return {"and_channels": grouped(layer.and_channels, pe, padding=0).astype(bool)}
-    rows = weight_rows(weight_matrix(layer), pe, stage.simd)
-    block_bits = pe * stage.simd - stage.lut_bits
-    held = {"weights": rows[:, :block_bits], "lut_weights": rows[:, block_bits:]}
-    if isinstance(layer, DenseRelu | Scores):
-        fields = zip(scaling_groups(stage), constant_bits(stage), strict=True)
-        held["scales"] = np.concatenate([_bits(values, bits) for values, bits in fields], axis=2)
-    else:
-        held["starts"] = _bits(-threshold_groups(stage), stage.sum_bits)
-    return {what: bits.reshape(len(bits), -1) for what, bits in held.items()}
+    match unit:
+        case Pool(and_channels=and_channels, lanes=lanes):
+            return {"and_channels": grouped(and_channels, lanes, padding=0).astype(bool)}
+        case MatVec():
+            rows = weight_rows(unit.weights, unit.pe, unit.simd)
+            block_bits = unit.pe * unit.simd - unit.lut_bits
+            held = {"weights": rows[:, :block_bits], "lut_weights": rows[:, block_bits:]}
+            match unit.finish:
+                case Compare() as finish:
+                    held["starts"] = _bits(-threshold_groups(unit, finish), unit.sum_bits)
+                case Rescale() as finish:
+                    fields = zip(scaling_groups(unit, finish), constant_bits(unit, finish), strict=True)
+                    held["scales"] = np.concatenate([_bits(values, bits) for values, bits in fields], axis=2)
+            return {what: bits.reshape(len(bits), -1) for what, bits in held.items()}
+        case Convert() | Slide() | Argmax():
+            return {}
 
 
 def lane_words(rows: np.ndarray) -> np.ndarray:
@@ -108,43 +114,37 @@ def row_integers(rows: np.ndarray) -> list[int]:
 
 
 def weight_rows(weights: np.ndarray, pe: int, simd: int) -> np.ndarray:
-    """Returns the weight memory: a row of pe*simd bits for each cycle of the schedule, input folds fastest.
+    """Returns the weight memory: a row of pe*simd bits for each cycle of the schedule, input words fastest.
 
-    `weights`: [outputs, inputs] bool. Bit ``p*simd + s`` of row ``nf*sf_count + sf`` is the weight of output
-    ``nf*pe + p`` and input ``sf*simd + s``; what pads is 1.
+    `weights`: [outputs, inputs] bool. Bit ``p*simd + s`` of row ``group*words + word`` is the weight of output
+    ``group*pe + p`` and input ``word*simd + s``; padding is 1.
     """
     outputs, inputs = weights.shape
-    neuron_folds, synapse_folds = -(-outputs // pe), -(-inputs // simd)
-    padded = np.ones((neuron_folds * pe, synapse_folds * simd), bool)
+    groups, words = -(-outputs // pe), -(-inputs // simd)
+    padded = np.ones((groups * pe, words * simd), bool)
     padded[:outputs, :inputs] = weights
-    return padded.reshape(neuron_folds, pe, synapse_folds, simd).swapaxes(1, 2).reshape(-1, pe * simd)
+    return padded.reshape(groups, pe, words, simd).swapaxes(1, 2).reshape(-1, pe * simd)
 
 
-def threshold_groups(stage: Stage) -> np.ndarray:
+def threshold_groups(unit: MatVec, finish: Compare) -> np.ndarray:
     """Returns the thresholds of what the dot products of a layer add up to: [groups, pe] int64."""
-    layer = stage.step.layer
-    assert isinstance(layer, Dense | Conv)
-    return grouped(layer.thresholds - _missing(stage), stage.pe, padding=layer_sums(layer, stage.step.input).never)
+    return grouped(finish.thresholds - _missing(unit), unit.pe, padding=unit.sums.never)
 
 
-def scaling_groups(stage: Stage) -> tuple[np.ndarray, np.ndarray]:
+def scaling_groups(unit: MatVec, finish: Rescale) -> tuple[np.ndarray, np.ndarray]:
     """Returns scale and offset of what the dot products of a layer add up to: each [groups, pe] int64."""
-    layer = stage.step.layer
-    assert isinstance(layer, DenseRelu | Scores)
-    scale = layer.scale.astype(np.int64)
-    if stage.step.input.dtype == "bit":  # matches m stand for the sum 2m - inputs
-        scale, offset = 2 * scale, layer.offset - scale * layer.weights.shape[1]
+    scale = finish.scale.astype(np.int64)
+    if unit.dot.dtype == "bit":  # matches m stand for the sum 2m - inputs
+        scale, offset = 2 * scale, finish.offset - scale * unit.inputs
     else:
-        offset = layer.offset + scale * _missing(stage)
-    return grouped(scale, stage.pe, padding=0), grouped(offset, stage.pe, padding=0)
+        offset = finish.offset + scale * _missing(unit)
+    return grouped(scale, unit.pe, padding=0), grouped(offset, unit.pe, padding=0)
 
 
-def constant_bits(stage: Stage) -> tuple[int, int]:
+def constant_bits(unit: MatVec, finish: Rescale) -> tuple[int, int]:
     """Returns the bits of each scale and each offset of `scaling_groups`, whatever a layer of this shape was trained to."""
-    layer, signal = stage.step.layer, stage.step.input
-    assert isinstance(layer, DenseRelu | Scores)
-    scale, scaled = scaled_limits(layer, signal)
-    return signed_bits(2 * scale if signal.dtype == "bit" else scale), signed_bits(scaled)
+    scale = finish.scale_limit
+    return signed_bits(2 * scale if unit.dot.dtype == "bit" else scale), signed_bits(finish.limit)
 
 
 def grouped(values: np.ndarray, pe: int, padding: int) -> np.ndarray:
@@ -154,13 +154,11 @@ def grouped(values: np.ndarray, pe: int, padding: int) -> np.ndarray:
     return padded.reshape(-1, pe)
 
 
-def _missing(stage: Stage) -> np.ndarray:
+def _missing(unit: MatVec) -> np.ndarray:
     """Returns what the dot products of each neuron lack: 1 for each weight of -1 on integers, see `SignedSum`."""
-    layer = stage.step.layer
-    assert not isinstance(layer, MaxPool)
-    if stage.step.input.dtype == "bit":
-        return np.zeros(len(layer.weights), np.int64)
-    return (~weight_matrix(layer)).sum(axis=1)
+    if unit.dot.dtype == "bit":
+        return np.zeros(unit.outputs, np.int64)
+    return (~unit.weights).sum(axis=1)
 
 
 def _bits(values: np.ndarray, bits: int) -> np.ndarray:

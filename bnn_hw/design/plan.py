@@ -7,12 +7,21 @@ slowest one sets the initiation interval. `bnn_hw.design.planner` finds plans; `
 
 from dataclasses import dataclass
 
-from bnn_hw.design.stage import LayerPlan
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.family import SERIES_7, Family
 from bnn_hw.network.network import Conv, MaxPool, Network, WeightLayer
 
 __all__ = ["LayerPlan", "Plan", "check_plan", "weight_layers"]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """The parallelism of one layer."""
+
+    name: str
+    pe: int  # outputs a cycle
+    simd: int  # inputs a cycle
+    lut_bits: int = 0  # of the pe*simd weights of a cycle, those that are held in look-up tables, not in block RAM
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,11 @@ from typing import Any, Final
 from bnn_hw.design.estimate import estimates
 from bnn_hw.design.lower import Design
 from bnn_hw.design.plan import LayerPlan, Plan, check_plan, weight_layers
-from bnn_hw.design.stage import engine_cycles
+from bnn_hw.design.units import MatVec
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.memory_layout import ram_in_luts, weights_in_luts
-from bnn_hw.network.network import MaxPool, Network
+from bnn_hw.network.network import Network
 
 __all__ = ["load_plan", "plan_digest", "plan_json"]
 
@@ -79,7 +79,7 @@ def _placed(planned: LayerPlan, plan: Plan, network: Network) -> LayerPlan:
     """Returns a layer's plan with its weights where they cost less."""
     layer = next(layer for layer in weight_layers(network) if layer.name == planned.name)
     bits = planned.pe * planned.simd
-    words = engine_cycles(layer, planned.pe, planned.simd)
+    words = -(-len(layer.weights) // planned.pe) * -(-layer.weights[0].size // planned.simd)
     in_luts = weights_in_luts(plan.family, words, bits) if not plan.runtime_weights else ram_in_luts(plan.family, 2 * words, bits)
     return LayerPlan(planned.name, planned.pe, planned.simd, bits if in_luts else 0)
 
@@ -96,21 +96,18 @@ def plan_json(design: Design) -> str:
     """Returns the plan as JSON, with what follows from it for the reader. Poolings, which have no plan, are left out."""
     plan, amounts = design.plan, {name: vars(resources) for name, resources in estimates(design).items()}
     layers = []
-    for stage in design.stages:
-        layer = stage.step.layer
-        if isinstance(layer, MaxPool):
-            continue
+    for planned, unit in zip(plan.layers, (unit for unit in design.units if isinstance(unit, MatVec)), strict=True):
         layers.append(
             {
-                "name": layer.name,
-                "pe": stage.pe,
-                "simd": stage.simd,
-                "lut_bits": stage.lut_bits,
-                "outputs": len(layer.weights),
-                "inputs": layer.weights[0].size,
-                "cycles": stage.cycles,
-                "weight_bits": layer.weights.size,
-                "planned": {"pe": stage.pe, "simd": stage.simd, "lut_bits": stage.lut_bits},
+                "name": planned.name,
+                "pe": planned.pe,
+                "simd": planned.simd,
+                "lut_bits": planned.lut_bits,
+                "outputs": unit.outputs,
+                "inputs": unit.inputs,
+                "cycles": design.layer_cycles(planned.name),
+                "weight_bits": unit.weights.size,
+                "planned": {"pe": planned.pe, "simd": planned.simd, "lut_bits": planned.lut_bits},
             }
         )
     description = {

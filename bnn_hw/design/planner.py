@@ -13,10 +13,10 @@ from math import inf
 from typing import Final
 
 from bnn_hw.design.estimate import design_resources, estimates
-from bnn_hw.design.lower import Design, lower
+from bnn_hw.design.lower import Design, input_cycles, input_lanes, lower
 from bnn_hw.design.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.design.shapes import BUDGET, Shape, Shapes
-from bnn_hw.design.stage import input_cycles, input_lanes
+from bnn_hw.design.units import MatVec
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board
 from bnn_hw.network.network import MaxPool, Network
@@ -66,7 +66,7 @@ def limits(design: Design, board: Board) -> str:
     cycles = design.cycles
     if cycles <= _fully_parallel(design.network).cycles:
         return f"{_slowest(design.network)} take {cycles:,} cycles; no plan is faster"
-    slowest = [stage.step.layer.name for stage in design.stages if stage.cycles == cycles]
+    slowest = [layer.name for layer in design.network.layers if design.layer_cycles(layer.name) == cycles]
     shares = _shares(design, board)
     full = [f"{share:.0%} of {kind}" for kind, share in shares.items() if share > _FULL * BUDGET]
     if full:
@@ -106,9 +106,10 @@ def _fully_parallel(network: Network) -> Design:
 
 def _slowest(network: Network) -> str:
     """Returns what bounds the speed of a network, whatever its plan."""
-    slowest = max(_fully_parallel(network).stages, key=lambda stage: stage.cycles)
-    if slowest.cycles > max(input_cycles(network), network.classes + 1):
-        return f"the pixels that the window of layer {slowest.step.layer.name} reads, one a cycle,"
+    parallel = _fully_parallel(network)
+    cycles, slowest = max((parallel.layer_cycles(layer.name), -index) for index, layer in enumerate(network.layers))
+    if cycles > max(input_cycles(network), network.classes + 1):
+        return f"the pixels that the window of layer {network.layers[-slowest].name} reads, one a cycle,"
     return "input and output streams"
 
 
@@ -126,7 +127,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Way:
-    """The cheapest way to a stage that gives words of some lanes: its cost, and the layers' plans up to it."""
+    """The cheapest way to a layer that gives words of some lanes: its cost, and the layers' plans up to it."""
 
     cost: float
     layers: tuple[LayerPlan, ...]
@@ -194,14 +195,14 @@ class _Search:
 
     def _filled(self, design: Design) -> Design:
         """Returns the design with as many weights in block RAM as there is room for, the deepest memories first."""
-        shapes = {stage.step.layer.name: stage for stage in design.stages}
+        words = {unit.layer: unit.weight_words for unit in design.engines if isinstance(unit, MatVec)}
         layers = {layer.name: replace(layer, lut_bits=layer.pe * layer.simd) for layer in design.plan.layers}
         bare = self._design(layers.values())
         left = BUDGET * self._board.block_rams - design_resources(bare).block_rams
-        for name in sorted(layers, key=lambda name: -self._shapes.weight_luts(shapes[name].words, 1)):
-            bits, words = layers[name].lut_bits, shapes[name].words
-            taken = bisect_right(range(1, bits + 1), left, key=lambda taken: self._shapes.weight_block_rams(words, taken))
-            left -= self._shapes.weight_block_rams(words, taken)
+        for name in sorted(layers, key=lambda name: -self._shapes.weight_luts(words[name], 1)):
+            bits, depth = layers[name].lut_bits, words[name]
+            taken = bisect_right(range(1, bits + 1), left, key=lambda taken: self._shapes.weight_block_rams(depth, taken))
+            left -= self._shapes.weight_block_rams(depth, taken)
             layers[name] = replace(layers[name], lut_bits=bits - taken)
         return self._design(layers.values())
 
@@ -216,9 +217,9 @@ class _Search:
             shapes = [] if isinstance(step.layer, MaxPool) else self._shapes.cheapest(index, cycles, price)
             for lanes, way in ways.items():
                 for shape in shapes or [self._shapes.pooling(index, lanes)]:
-                    cost = way.cost + shape.cost(price) + self._shapes.converter_luts(index, lanes, shape.stage.simd)
+                    cost = way.cost + shape.cost(price) + self._shapes.converter_luts(index, lanes, shape.lanes_in)
                     cost += _LATE * max(0, shape.cycles - cycles)
-                    pe = shape.stage.pe
+                    pe = shape.lanes_out
                     if pe not in after or cost < after[pe].cost:
                         planned = shape.placed(price)
                         after[pe] = _Way(cost, (*way.layers, planned) if planned else way.layers)

@@ -57,7 +57,7 @@ class WeightsWindow:
 def weights_window(design: Design) -> WeightsWindow:
     """Returns the window of an accelerator with run-time weights; any network of the same shape has the same."""
     assert design.plan.runtime_weights
-    memories = [memory for stage in design.stages for memory in engine_memories(stage, design.plan.family)]
+    memories = [memory for unit in design.units for memory in engine_memories(unit, design.plan.family)]
     return WeightsWindow(tuple(sorted(memories, key=lambda memory: -memory.stride)))
 
 
@@ -69,7 +69,7 @@ def memory_words(network: Network, plan: Plan) -> np.ndarray:
     layers = (replace(planned, name=layer.name) for planned, layer in zip(plan.layers, weight_layers(network), strict=True))
     design = lower(network, replace(plan, layers=tuple(layers)))
     window = weights_window(design)
-    held = {(stage.step.layer.name, what): lane_words(rows) for stage in design.stages for what, rows in contents(stage).items()}
+    held = {(unit.layer, what): lane_words(rows) for unit in design.engines for what, rows in contents(unit).items()}
     words = np.zeros(window.words, "<u4")
     for memory, address in zip(window.memories, window.addresses, strict=False):
         runs = words[address : address + memory.lanes * memory.stride].reshape(memory.lanes, memory.stride)

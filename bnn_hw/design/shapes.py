@@ -9,22 +9,17 @@ from bisect import insort
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import takewhile
-from math import isqrt
+from math import isqrt, prod
 from typing import Final
 
-from bnn_hw.design.estimate import (
-    Resources,
-    conversion_resources,
-    dot_resources,
-    frame_resources,
-    least_dot_luts,
-    weights_resources,
-)
+from bnn_hw.design.estimate import Resources, dot_resources, frame_resources, least_dot_luts, weights_resources
+from bnn_hw.design.lower import divisors, engine_units, input_converts, input_lanes, pool_lanes, pool_units
 from bnn_hw.design.memories import LANE_BITS
-from bnn_hw.design.stage import LayerPlan, Stage, divisors, engine_cycles, input_lanes, next_stage
+from bnn_hw.design.plan import LayerPlan
+from bnn_hw.design.units import MatVec, Pool, Unit
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.memory_layout import bits_per_block_ram, block_rams, lut_ram_luts, lut_rom_luts
-from bnn_hw.network.network import Conv, MaxPool, Network, Signal, WeightLayer, element_bits
+from bnn_hw.network.network import Conv, MaxPool, Network, Signal, WeightLayer
 
 __all__ = ["BUDGET", "Shape", "Shapes"]
 
@@ -40,36 +35,57 @@ class Shape:
     """
 
     board: Board
-    stage: Stage
+    units: tuple[Unit, ...]  # the engine last, before it its window
     planned: LayerPlan | None
     frame: Resources
     weight_luts: int
     weight_parts: float
 
+    @property
+    def engine(self) -> MatVec | Pool:
+        """The unit that computes the layer."""
+        engine = self.units[-1]
+        assert isinstance(engine, MatVec | Pool)
+        return engine
+
+    @property
+    def lanes_in(self) -> int:
+        """The elements of a word that it takes."""
+        return self.engine.lanes if isinstance(self.engine, Pool) else self.engine.simd
+
+    @property
+    def lanes_out(self) -> int:
+        """The elements of a word that it gives."""
+        return self.engine.lanes if isinstance(self.engine, Pool) else self.engine.pe
+
     @cached_property
     def dot_luts(self) -> int:
         """The look-up tables of its dot products, of which the circuit is made to be counted."""
-        return dot_resources(self.stage, self.board.family, self.board.levels).luts
+        engine, board = self.engine, self.board
+        return dot_resources(engine.dot, engine.pe, board.family, board.levels).luts if isinstance(engine, MatVec) else 0
 
     @cached_property
     def least_dot_luts(self) -> int:
         """As many, or somewhat less, without a circuit."""
-        return least_dot_luts(self.stage, self.board.family, self.board.levels)
+        engine, board = self.engine, self.board
+        return least_dot_luts(engine.dot, engine.pe, board.family, board.levels) if isinstance(engine, MatVec) else 0
 
     @cached_property
     def cycles(self) -> int:
         """The cycles that an image takes."""
-        return self.stage.cycles
+        return max(unit.cycles for unit in self.units)
 
     @cached_property
     def may_fit(self) -> bool:
         """Whether the board has room for it alone, wherever its weights lie, as far as that is known without a circuit."""
-        stage, family = self.stage, self.board.family
+        engine, family = self.engine, self.board.family
+        if isinstance(engine, Pool):
+            return self.frame.fits(self.board, BUDGET)
         left = max(0, BUDGET * self.board.block_rams - self.frame.block_rams)
-        held = int(left * bits_per_block_ram(family, stage.words * (2 if stage.runtime_weights else 1)))
+        held = int(left * bits_per_block_ram(family, engine.weight_words * (2 if engine.runtime_weights else 1)))
         all_luts, least_luts = (
-            weights_resources(replace(stage, lut_bits=bits), family).luts
-            for bits in (stage.lut_bits, max(0, stage.lut_bits - held))
+            weights_resources(replace(engine, lut_bits=bits), family).luts
+            for bits in (engine.lut_bits, max(0, engine.lut_bits - held))
         )
         luts = self.frame.luts + self.least_dot_luts - all_luts + least_luts
         return replace(self.frame, luts=luts).fits(self.board, BUDGET)
@@ -114,7 +130,7 @@ class Shapes:
         """Returns the shapes of the lowest cost; to those of the first layer belongs the converter from the input stream."""
 
         def converters(shape: Shape) -> int:
-            return 0 if index else self.converter_luts(index, self._input_lanes, shape.stage.simd)
+            return 0 if index else self.converter_luts(index, self._input_lanes, shape.lanes_in)
 
         shapes = self.of(index, cycles)
         bounds = [(shape.least_cost(price) + converters(shape), number) for number, shape in enumerate(shapes)]
@@ -152,40 +168,41 @@ class Shapes:
         assert not isinstance(layer, MaxPool)
         outputs = len(layer.weights)
         poolings = takewhile(lambda after: isinstance(after.layer, MaxPool), self._steps[index + 1 :])
-        word_cycles = max((next_stage(pooling, outputs, None, first=False).cycles for pooling in poolings), default=1)
+        word_cycles = max((unit.cycles for pooling in poolings for unit in pool_units(pooling, outputs)), default=1)
         least_pe = -(-outputs // max(1, cycles // word_cycles))
-        places = next_stage(step, 1, LayerPlan(layer.name, 1, 1), first=index == 0).places
+        places = prod(step.output.shape[:-1])
         shapes = []
         for simd in _simd_choices(layer, step.input):
             for words in _depths(cycles // places):
-                neuron_folds = words // engine_cycles(layer, outputs, simd)
-                if neuron_folds:
-                    shapes.append(self._shape(index, LayerPlan(layer.name, max(-(-outputs // neuron_folds), least_pe), simd)))
+                groups = words // -(-layer.weights[0].size // simd)
+                if groups:
+                    shapes.append(self._shape(index, LayerPlan(layer.name, max(-(-outputs // groups), least_pe), simd)))
         shapes = [shape for shape in shapes if shape.cycles <= cycles] or shapes
         return [shape for shape in shapes if shape.may_fit] or shapes
 
     def _new_shape(self, index: int, planned: LayerPlan) -> Shape:
         board, bits = self._board, planned.pe * planned.simd
-        stage = next_stage(
-            *(self._steps[index], planned.simd, replace(planned, lut_bits=bits)),
-            first=index == 0,
-            runtime_weights=self._runtime_weights,
-        )
-        parts = self.weight_block_rams(stage.words, bits) * board.family.block_ram_parts
-        return Shape(board, stage, planned, frame_resources(stage, board.family), self.weight_luts(stage.words, bits), parts)
+        units = engine_units(self._steps[index], replace(planned, lut_bits=bits), runtime_weights=self._runtime_weights)
+        engine = units[-1]
+        assert isinstance(engine, MatVec)
+        words = engine.weight_words
+        parts = self.weight_block_rams(words, bits) * board.family.block_ram_parts
+        return Shape(board, units, planned, self._frame(units), self.weight_luts(words, bits), parts)
 
     def _pooling(self, index: int, lanes: int) -> Shape:
-        """Returns the shape of a pooling that takes words of so many lanes."""
-        stage = next_stage(self._steps[index], lanes, None, first=index == 0, runtime_weights=self._runtime_weights)
-        return Shape(self._board, stage, None, frame_resources(stage, self._board.family), 0, 0)
+        """Returns the shape of a pooling to which words of `lanes` elements come."""
+        step = self._steps[index]
+        units = pool_units(step, pool_lanes(step, lanes, first=index == 0), runtime_weights=self._runtime_weights)
+        return Shape(self._board, units, None, self._frame(units), 0, 0)
+
+    def _frame(self, units: tuple[Unit, ...]) -> Resources:
+        """Returns what units take without their dot products."""
+        return sum((frame_resources(unit, self._board.family) for unit in units), start=Resources())
 
     def _converter_luts(self, index: int, lanes: int, simd: int) -> int:
-        """Returns the look-up tables of what makes words of `simd` elements, for a layer, of words of `lanes`."""
-        step = self._steps[index]
-        planned = None if isinstance(step.layer, MaxPool) else LayerPlan(step.layer.name, 1, simd)
-        conversions = next_stage(step, lanes, planned, first=index == 0).conversions
-        bits = element_bits(step.input)
-        return sum(conversion_resources(conversion, bits).luts for conversion in conversions)
+        """Returns the look-up tables of what makes words of `lanes` elements into those of `simd` that a layer takes."""
+        converts = input_converts(self._steps[index], lanes, simd, first=index == 0)
+        return sum(frame_resources(convert, self._board.family).luts for convert in converts)
 
 
 def _depths(words: int) -> list[int]:

@@ -15,12 +15,11 @@ from bnn_hw.artefacts.manifest import Manifest, seal
 from bnn_hw.artefacts.rebuild import check_rebuild, put_in_place
 from bnn_hw.contract.registers import ADDRESS_BITS
 from bnn_hw.design.estimate import design_resources
-from bnn_hw.design.lower import Design, lower
+from bnn_hw.design.lower import STREAM_BITS, Design, lower
 from bnn_hw.design.names import TOP, top_name
 from bnn_hw.design.plan import Plan
 from bnn_hw.design.plan_file import plan_digest, plan_json
 from bnn_hw.design.runtime_weights import weights_window
-from bnn_hw.design.stage import STREAM_BITS
 from bnn_hw.errors import ArtefactError
 from bnn_hw.flow.fusesoc import write_core
 from bnn_hw.flow.verify import Verification, verify_verilog

@@ -18,12 +18,14 @@ __all__ = [
     "Conv",
     "Dense",
     "DenseRelu",
+    "Dtype",
     "Input",
     "Layer",
     "MaxPool",
     "Scores",
     "Signal",
     "WeightLayer",
+    "dtype_bits",
     "element_bits",
     "weight_matrix",
 ]
@@ -211,9 +213,14 @@ Layer: TypeAlias = Dense | DenseRelu | Conv | MaxPool | Scores
 WeightLayer: TypeAlias = Dense | DenseRelu | Conv | Scores  # those that multiply
 
 
+def dtype_bits(dtype: Dtype) -> int:
+    """Returns the width of an element in bits."""
+    return {"bit": 1, "uint8": 8, "int8": 8, "int32": 32}[dtype]
+
+
 def element_bits(signal: Signal) -> int:
     """Returns the width of a signal's elements in bits."""
-    return {"bit": 1, "uint8": 8, "int8": 8, "int32": 32}[signal.dtype]
+    return dtype_bits(signal.dtype)
 
 
 def weight_matrix(layer: WeightLayer) -> np.ndarray:

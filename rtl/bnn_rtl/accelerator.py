@@ -1,44 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """The accelerator: an engine for each layer, chained by ready/valid streams."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import reduce
 from operator import or_
+from typing import TypeAlias
 
 from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from bnn_hw.design.lower import Design
-from bnn_hw.design.memories import (
-    constant_bits,
-    contents,
-    lane_words,
-    row_integers,
-    scaling_groups,
-    threshold_groups,
-    weight_rows,
-)
-from bnn_hw.design.names import layer_instance
+from bnn_hw.design.lower import STREAM_BITS, Design
+from bnn_hw.design.memories import constant_bits, contents, lane_words, row_integers, scaling_groups, threshold_groups, weight_rows
 from bnn_hw.design.runtime_weights import WeightsWindow, weights_window
-from bnn_hw.design.stage import STREAM_BITS, Conversion, Stage, Window
+from bnn_hw.design.units import Argmax as ArgmaxUnit
+from bnn_hw.design.units import Compare, Convert, Dot, MatVec, Pool, Rescale, Slide, Unit
 from bnn_hw.fpga.family import Family
-from bnn_hw.network.network import (
-    Conv,
-    Dense,
-    DenseRelu,
-    MaxPool,
-    Scores,
-    Signal,
-    element_bits,
-    weight_matrix,
-)
+from bnn_hw.network.network import Dtype
 from bnn_rtl.argmax import Argmax, result_layout
 from bnn_rtl.banked_memory import BankedMemory, WeightsSignature, read_latency
 from bnn_rtl.dot_product import DotProduct, dot_product
 from bnn_rtl.finish import Finish, Requantize, ScaleOffset, ThresholdCompare
 from bnn_rtl.lut_rom import LutRom
-from bnn_rtl.matrix_vector import MatrixVectorUnit, folds
+from bnn_rtl.matrix_vector import MatrixVectorUnit
 from bnn_rtl.max_pool import MaxPoolUnit
 from bnn_rtl.sliding_window import SlidingWindow
 from bnn_rtl.width_converter import WidthConverter
@@ -46,9 +30,9 @@ from bnn_rtl.width_converter import WidthConverter
 __all__ = ["Accelerator", "element_shape"]
 
 
-def element_shape(signal: Signal) -> Shape:
-    """Returns the hardware shape of a signal's elements."""
-    return {"bit": unsigned(1), "uint8": unsigned(8), "int8": signed(8), "int32": signed(32)}[signal.dtype]
+def element_shape(dtype: Dtype) -> Shape:
+    """Returns the hardware shape of an element."""
+    return {"bit": unsigned(1), "uint8": unsigned(8), "int8": signed(8), "int32": signed(32)}[dtype]
 
 
 class Accelerator(Component):
@@ -62,60 +46,60 @@ class Accelerator(Component):
     """
 
     def __init__(self, design: Design) -> None:
-        plan = design.plan
-        self._classes, self._stages = design.network.classes, design.stages
-        kinds = {kind for stage in self._stages if (kind := _dot_kind(stage))}
-        self._dots = {kind: dot_product(*kind, plan.family, plan.levels) for kind in kinds}
-        self._family = plan.family
+        plan, self._design = design.plan, design
+        kinds = {unit.dot for unit in design.units if isinstance(unit, MatVec)}
+        dots = {dot: dot_product(element_shape(dot.dtype), dot.lanes, dot.pixel_lanes, plan.family, plan.levels) for dot in kinds}
         members = {"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))}
         self._banks: dict[str, dict[str, BankedMemory]] = {}  # by layer and by what they hold
         if plan.runtime_weights:
             window = weights_window(design)
-            self._banks = _banks(window, self._stages)
+            self._banks = _banks(window, design)
             members["weights"] = In(WeightsSignature(window.word_bits))
-        self._units = [_unit(stage, self._dots, plan.family, self._banks.get(stage.step.layer.name, {})) for stage in self._stages]
+        self._components: dict[str, _UnitComponent] = {}
+        for unit in design.units:
+            banks = {} if isinstance(unit, ArgmaxUnit) or unit.layer is None else self._banks.get(unit.layer, {})
+            self._components[unit.name] = _component(unit, dots, plan.family, banks)
         super().__init__(members)
 
     @property
     def parts(self) -> list[DotProduct | LutRom]:
         """The components that the layers hold instances of, and whose Verilog is emitted beside the accelerator's."""
-        return [part for unit in self._units if isinstance(unit, MatrixVectorUnit) for part in unit.parts]
+        return [part for unit in self._components.values() if isinstance(unit, MatrixVectorUnit) for part in unit.parts]
 
     @property
     def images_held(self) -> int:
         """The most images of which the accelerator can hold words at a time."""
-        held = 2  # in the way from the scores to the result
-        for stage, unit in zip(self._stages, self._units, strict=True):
-            held += len(stage.conversions) + (stage.window.images_held if stage.window else 0)
-            held += -(-unit.vectors_held // stage.places) + 1 if isinstance(unit, MatrixVectorUnit) else 1
-        return held
+        return sum(self._images_held(unit) for unit in self._design.units)
+
+    def _images_held(self, unit: Unit) -> int:
+        """Returns the most images of which a unit can hold words at a time."""
+        match unit:
+            case Convert(joins_pixels=True):  # of a place, which the engine behind it counts
+                return 0
+            case Convert() | Pool() | ArgmaxUnit():
+                return 1
+            case Slide(window=window):
+                return window.images_held
+            case MatVec():
+                component = self._components[unit.name]
+                assert isinstance(component, MatrixVectorUnit)
+                return -(-component.vectors_held // unit.places) + 1
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        upstream = flipped(self.i)
-        for stage, unit in zip(self._stages, self._units, strict=True):
-            name = stage.step.layer.name
-            width = element_bits(stage.step.input)
-            for index, conversion in enumerate(stage.conversions):
-                upstream = _append(m, layer_instance(name, f"input{index}"), upstream, _converter(width, conversion))
-            if stage.window:
-                upstream = _append(m, layer_instance(name, "window"), upstream, _window(stage, stage.window, self._family))
-            if stage.window and stage.simd > stage.window_lanes:
-                area = stage.window.kernel[0] * stage.window.kernel[1]
-                pixels = WidthConverter(len(upstream.payload), area, 1, stage.simd // stage.window_lanes)
-                upstream = _append(m, layer_instance(name, "pixels"), upstream, pixels)
-            upstream = _append(m, layer_instance(name), upstream, unit)
-        last = self._stages[-1]
-        score_shape = signed(last.scaled_bits)
-        converter = WidthConverter(score_shape.width, self._classes, last.pe, 1)
-        upstream = _append(m, "_argmax_input", upstream, converter)
-        m.submodules["_argmax"] = argmax = Argmax(score_shape, self._classes)
-        m.d.comb += [
-            argmax.i.valid.eq(upstream.valid),
-            argmax.i.payload.eq(upstream.payload),
-            upstream.ready.eq(argmax.i.ready),
-        ]
-        connect(m, argmax.o, flipped(self.o))
+        for unit, edge in zip(self._design.units, self._design.edges, strict=False):
+            component = self._components[unit.name]
+            source = self._components[edge.source].o if edge.source else flipped(self.i)
+            m.submodules[unit.name] = component
+            if isinstance(component, Argmax):  # which takes signed integers
+                m.d.comb += [
+                    component.i.valid.eq(source.valid),
+                    component.i.payload.eq(source.payload),
+                    source.ready.eq(component.i.ready),
+                ]
+            else:
+                connect(m, source, component.i)
+        connect(m, component.o, flipped(self.o))
         self._share_weights(m)
         return m
 
@@ -130,9 +114,9 @@ class Accelerator(Component):
             m.d.comb += self.weights.found.eq(reduce(or_, (memory.weights.found for memory in memories)))
 
 
-def _banks(window: WeightsWindow, stages: Sequence[Stage]) -> dict[str, dict[str, BankedMemory]]:
+def _banks(window: WeightsWindow, design: Design) -> dict[str, dict[str, BankedMemory]]:
     """Returns the memories of each layer with run-time weights."""
-    held = {stage.step.layer.name: contents(stage) for stage in stages}
+    held = {unit.layer: contents(unit) for unit in design.engines}
     made: dict[str, dict[str, BankedMemory]] = {name: {} for name in held}
     shared = read_latency(window.memories), window.word_bits
     for memory, address in zip(window.memories, window.addresses, strict=False):
@@ -141,58 +125,35 @@ def _banks(window: WeightsWindow, stages: Sequence[Stage]) -> dict[str, dict[str
     return made
 
 
-def _append(m: Module, name: str, upstream: stream.Interface, component: Component) -> stream.Interface:
-    """Feeds a component from a stream; returns the stream that it gives."""
-    m.submodules[name] = component
-    connect(m, upstream, component.i)
-    return component.o
+_UnitComponent: TypeAlias = WidthConverter | SlidingWindow | MatrixVectorUnit | MaxPoolUnit | Argmax
 
 
-def _converter(element_bits: int, conversion: Conversion) -> WidthConverter:
-    return WidthConverter(element_bits, conversion.count, conversion.lanes_in, conversion.lanes_out)
+def _component(unit: Unit, dots: Mapping[Dot, DotProduct], family: Family, banks: Mapping[str, BankedMemory]) -> _UnitComponent:
+    """Returns the component of a unit."""
+    match unit:
+        case Convert():
+            return WidthConverter(unit.element_bits + unit.mark_bits, unit.count, unit.lanes_in, unit.lanes_out)
+        case Slide():
+            bits = unit.lanes * unit.element_bits
+            return SlidingWindow(unit.window, bits, family, padding=unit.padding_word, words_first=unit.words_first)
+        case MatVec():
+            return _matrix_vector(unit, dots[unit.dot], family, banks)
+        case Pool():
+            return MaxPoolUnit(unit.taps, unit.lanes, banks.get("and_channels", unit.and_channels))
+        case ArgmaxUnit():
+            return Argmax(signed(unit.score_bits), unit.classes)
 
 
-def _window(stage: Stage, window: Window, family: Family) -> SlidingWindow:
-    layer, signal = stage.step.layer, stage.step.input
-    width = element_bits(signal)
-    if isinstance(layer, MaxPool):
-        return SlidingWindow(window, stage.window_lanes, family, words_first=True)
-    assert isinstance(layer, Conv)
-    element = layer.padding_value % (1 << width) if signal.dtype != "bit" else int(layer.padding_value > 0)
-    word = sum(element << lane * width for lane in range(stage.window_lanes))
-    padding = None if layer.pads_bits_with_zeros(signal) else word
-    return SlidingWindow(window, width * stage.window_lanes, family, padding=padding)
-
-
-def _dot_kind(stage: Stage) -> tuple[Shape, int, int | None] | None:
-    """Returns what a stage's dot product is made of, None where it has none."""
-    layer = stage.step.layer
-    if isinstance(layer, MaxPool):
-        return None
-    zeros = isinstance(layer, Conv) and layer.pads_bits_with_zeros(stage.step.input)
-    return element_shape(stage.step.input), stage.simd, stage.window_lanes if zeros else None
-
-
-def _unit(
-    stage: Stage, dots: dict[tuple[Shape, int, int | None], DotProduct], family: Family, banks: dict[str, BankedMemory]
-) -> MatrixVectorUnit | MaxPoolUnit:
-    layer = stage.step.layer
-    if isinstance(layer, MaxPool):
-        return MaxPoolUnit(layer.size[0] * layer.size[1], stage.pe, banks.get("and_channels", layer.and_channels))
-    kind = _dot_kind(stage)
-    assert kind is not None
-    dot = dots[kind]
-    outputs, inputs = weight_matrix(layer).shape
-    total_shape = dot.total_shape(folds(inputs, stage.simd))
-    match layer:
-        case Dense() | Conv():
-            finish: Finish = ThresholdCompare(threshold_groups(stage).tolist(), stage.reach)
-        case DenseRelu() | Scores():
-            scale, offset = (values.tolist() for values in scaling_groups(stage))
-            shape = signed(stage.scaled_bits)
-            bits = constant_bits(stage) if banks else None
-            scaled = ScaleOffset(layer.name, total_shape, shape, scale, offset, family, bits=bits, banks=banks.get("scales"))
-            finish = Requantize(scaled, layer.shift) if isinstance(layer, DenseRelu) else scaled
-    words = row_integers(weight_rows(weight_matrix(layer), stage.pe, stage.simd))
-    sizes = {"inputs": inputs, "outputs": outputs, "pe": stage.pe, "lut_bits": stage.lut_bits}
-    return MatrixVectorUnit(layer.name, dot, words, family, finish=finish, banks=banks, **sizes)
+def _matrix_vector(unit: MatVec, dot: DotProduct, family: Family, banks: Mapping[str, BankedMemory]) -> MatrixVectorUnit:
+    match unit.finish:
+        case Compare() as compare:
+            finish: Finish = ThresholdCompare(threshold_groups(unit, compare).tolist(), unit.reach)
+        case Rescale(shift=shift) as rescale:
+            scale, offset = (values.tolist() for values in scaling_groups(unit, rescale))
+            shapes = dot.total_shape(unit.input_words), signed(unit.scaled_bits)
+            bits = constant_bits(unit, rescale) if banks else None
+            scaled = ScaleOffset(unit.layer, *shapes, scale, offset, family, bits=bits, banks=banks.get("scales"))
+            finish = scaled if shift is None else Requantize(scaled, shift)
+    words = row_integers(weight_rows(unit.weights, unit.pe, unit.simd))
+    sizes = {"inputs": unit.inputs, "outputs": unit.outputs, "pe": unit.pe, "lut_bits": unit.lut_bits}
+    return MatrixVectorUnit(unit.layer, dot, words, family, finish=finish, banks=banks, **sizes)

@@ -10,12 +10,12 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, connect
 
 from bnn_hw.contract.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
-from bnn_hw.design.lower import Design
+from bnn_hw.design.lower import STREAM_BITS, Design
 from bnn_hw.design.plan_file import plan_digest
 from bnn_hw.design.runtime_weights import weights_window
-from bnn_hw.design.stage import STREAM_BITS
 from bnn_hw.network.file import network_digest
-from bnn_rtl.accelerator import Accelerator, element_shape
+from bnn_hw.network.network import element_bits
+from bnn_rtl.accelerator import Accelerator
 from bnn_rtl.argmax import RESULT_BITS
 from bnn_rtl.axi_lite import AxiLiteSignature, AxiLiteSlave, merge_strobed
 from bnn_rtl.axi_stream import AxiStreamSignature, ImageReceiver, ResultSender
@@ -94,7 +94,7 @@ class Shell(Component):
         """Returns all that a soft reset resets."""
         m = Module()
         signal = self._input
-        self._receiver = receiver = ImageReceiver(STREAM_BITS, signal.size * element_shape(signal).width)
+        self._receiver = receiver = ImageReceiver(STREAM_BITS, signal.size * element_bits(signal))
         self._sender = sender = ResultSender()
         m.submodules.receiver, m.submodules.sender = receiver, sender
         if self._window:

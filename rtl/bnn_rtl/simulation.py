@@ -15,11 +15,9 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.contract.registers import ADDRESS_BITS
-from bnn_hw.design.lower import Design
-from bnn_hw.design.names import layer_instance
+from bnn_hw.design.lower import STREAM_BITS, Design, Edge, input_cycles
 from bnn_hw.design.runtime_weights import weights_window
-from bnn_hw.design.stage import STREAM_BITS, Stage, input_cycles
-from bnn_hw.network.network import element_bits
+from bnn_hw.network.network import Signal
 from bnn_hw.network.packing import pack_bits, packed_bytes, unpack_bits
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
 
@@ -86,7 +84,10 @@ class Simulation:
         printed = run_tool([self.folder.resolve() / "harness", *arguments], folder, folder / "harness.log")
         words = np.fromfile(folder / "results.bin", "<i4").reshape(len(inputs), results)
         return Recording(
-            tuple(_tap(folder / f"tap{index}.bin", stage, len(inputs)) for index, stage in enumerate(self.design.stages[:-1])),
+            tuple(
+                _tap(folder / f"tap{index}.bin", edge, step.output, len(inputs))
+                for index, (edge, step) in enumerate(self.design.activations)
+            ),
             words[:, :-1],
             words[:, -1],
             (np.fromfile(folder / "finish.bin", "<u8"),),
@@ -106,18 +107,12 @@ def stream_words(inputs: np.ndarray) -> np.ndarray:
     return padded.view("<u8")
 
 
-def _tap(path: Path, stage: Stage, images: int) -> np.ndarray:
-    """Returns what a layer gave for so many images: [images, outputs] bool or uint8."""
-    signal, lanes = stage.step.output, stage.pe
-    channels = signal.shape[-1]
-    words = np.fromfile(path, np.uint8).reshape(-1, -(-channels // lanes), packed_bytes(_payload_bits(stage)))
-    elements = unpack_bits(words, lanes) if signal.dtype == "bit" else words
+def _tap(path: Path, edge: Edge, output: Signal, images: int) -> np.ndarray:
+    """Returns what a layer gave on its output stream for so many images: [images, outputs] bool or uint8."""
+    channels = output.shape[-1]
+    words = np.fromfile(path, np.uint8).reshape(-1, -(-channels // edge.lanes), packed_bytes(edge.payload_bits))
+    elements = unpack_bits(words, edge.lanes) if output.dtype == "bit" else words
     return elements.reshape(len(words), -1)[:, :channels].reshape(images, -1)
-
-
-def _payload_bits(stage: Stage) -> int:
-    """Returns the width of a layer's output stream."""
-    return stage.pe * element_bits(stage.step.output)
 
 
 def compile_simulation(verilog: str, top: str, design: Design, folder: Path) -> Simulation:
@@ -176,12 +171,12 @@ def compile_harness(
 def _testbench(top: str, design: Design) -> tuple[str, str]:
     """Returns a Verilog module around `top` that shows each layer's output stream, and a C++ header that lists them."""
     ports, wires, entries = [], [], []
-    for index, stage in enumerate(design.stages[:-1]):
-        path = f"dut.core.accelerator.{layer_instance(stage.step.layer.name)}"
-        *places, channels = stage.step.output.shape
+    for index, (edge, step) in enumerate(design.activations):
+        path = f"dut.core.accelerator.{edge.source}"
+        *places, channels = step.output.shape
         # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
-        entries.append(f"X({index}, {packed_bytes(_payload_bits(stage))}, {math.prod(places) * -(-channels // stage.pe)})")
-        ports += [f"output tap{index}_fire", f"output [{_payload_bits(stage) - 1}:0] tap{index}_payload"]
+        entries.append(f"X({index}, {packed_bytes(edge.payload_bits)}, {math.prod(places) * -(-channels // edge.lanes)})")
+        ports += [f"output tap{index}_fire", f"output [{edge.payload_bits - 1}:0] tap{index}_payload"]
         wires += [
             f"  assign tap{index}_fire = aresetn & {path}.o__valid & {path}.o__ready;",
             f"  assign tap{index}_payload = {path}.o__payload;",

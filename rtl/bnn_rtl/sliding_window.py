@@ -8,7 +8,7 @@ from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.design.stage import Window
+from bnn_hw.design.units import Window
 from bnn_hw.fpga.family import Family
 from bnn_hw.fpga.memory_layout import memory_attributes
 

@@ -7,8 +7,7 @@ from amaranth.lib.crc.catalog import CRC16_XMODEM
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from bnn_hw.contract.frames import Identity, silence_bits
-from bnn_hw.design.lower import Design
-from bnn_hw.design.stage import STREAM_BITS
+from bnn_hw.design.lower import STREAM_BITS, Design
 from bnn_rtl.accelerator import Accelerator
 from bnn_rtl.argmax import result_layout
 from bnn_rtl.emit import Part

@@ -24,7 +24,7 @@ from bnn_hw.design.estimate import (
 from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.design.plan_file import load_plan, plan_json
-from bnn_hw.design.stage import STREAM_BITS, input_cycles
+from bnn_hw.design.lower import STREAM_BITS, input_cycles
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS
 from bnn_hw.fpga.family import ICE40, SERIES_7, ULTRASCALE_PLUS

@@ -12,7 +12,7 @@ from amaranth.hdl import Module, Mux
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.design.stage import Window
+from bnn_hw.design.units import Window
 from bnn_hw.fpga.boards import BOARDS
 from bnn_hw.fpga.family import SERIES_7
 from bnn_hw.synth.levels import longest_paths

@@ -20,7 +20,7 @@ from bnn_hw.contract.system import (
     accelerator_vlnv,
     block_design,
 )
-from bnn_hw.design.stage import STREAM_BITS
+from bnn_hw.design.lower import STREAM_BITS
 from bnn_hw.fpga.boards import Board, Processor
 
 __all__ = ["hwh"]
