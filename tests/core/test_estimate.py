@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Estimates: sums of amounts, multiplexers and memories against naive counts. What yosys finds is for `bnn_hw synth`."""
 
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,20 +11,18 @@ from hypothesis import strategies as st
 from bnn_hw.design import estimate
 from bnn_hw.design.estimate import (
     Resources,
-    conversion_resources,
     design_resources,
     dot_resources,
-    engine_resources,
     least_dot_luts,
-    stage_resources,
 )
 from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
-from bnn_hw.design.stage import Conversion, stages
+from bnn_hw.design.units import Dot, MatVec
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.family import ECP5, ICE40, SERIES_7, Family
 from bnn_hw.fpga.memory_layout import block_rams, lut_rom_luts, ram_in_luts, weights_in_luts
 from bnn_hw.network.network import DenseRelu, Input, MaxPool, Network, Scores
+from support.stages import conversion_resources, engine_resources, stage_resources, stages, with_lut_bits
 from support.strategies import WindowShape, conv_networks, networks, random_conv_network, random_network, random_plan
 
 
@@ -61,8 +58,8 @@ def test_a_converter_is_multiplexers(lanes: tuple[int, int], bits: int) -> None:
     places = naive_multiplexers(*lanes)
     luts = sum({1: 0, 2: 1}.get(count, (2 * count + 2) // 3) for count in places)
     common = 25 + len(places) - lanes[0]
-    assert conversion_resources(Conversion(100, *lanes), bits) == Resources(luts * bits + common, len(places) * bits + 20)
-    whole = conversion_resources(Conversion(100, 3 * lanes[0], 3 * lanes[1]), bits)  # by whole groups of 3
+    assert conversion_resources((100, *lanes), bits) == Resources(luts * bits + common, len(places) * bits + 20)
+    whole = conversion_resources((100, 3 * lanes[0], 3 * lanes[1]), bits)  # by whole groups of 3
     assert whole == Resources(3 * luts * bits + common, 3 * len(places) * bits + 20)
 
 
@@ -81,7 +78,7 @@ def naive_scale_bits(layer: DenseRelu, input_bits: int) -> int:
 )
 def test_memories_of_stages(network: Network, seed: int, family: Family) -> None:
     """Block RAM is for the weights that are not in look-up tables, the input buffer, the line buffer, and many scales."""
-    for stage in stages(network, random_plan(network, seed).layers):
+    for stage in stages(lower(network, random_plan(network, seed))):
         layer, bits = stage.step.layer, 1 if stage.step.input.dtype == "bit" else 8
         written = []  # words and their bits
         if stage.window:
@@ -106,18 +103,18 @@ def test_an_input_buffer_holds_two_vectors_where_they_are_replayed() -> None:
     """2,048 words of 4 bits are 18 kbit at most; where each word is used once, there are 2 of them, in look-up tables."""
     network = random_network(Input((4096,), "bit"), (10,), 1)
     for pe, expected in ((5, 0.5), (10, 0)):
-        (stage,) = stages(network, [LayerPlan("scores", pe, 4, lut_bits=4 * pe)])
+        (stage,) = stages(lower(network, Plan((LayerPlan("scores", pe, 4, lut_bits=4 * pe),))))
         assert engine_resources(stage, SERIES_7, 4).block_rams == expected
 
 
 def test_look_up_tables_select_among_rows_of_block_ram() -> None:
     """5 rows of 512 words: two look-up tables of 6 inputs for each of 128 bits."""
     network = random_network(Input((576,), "bit"), (512, 10), 1)
-    deep = next(stages(network, [LayerPlan("fc1", 4, 32), LayerPlan("scores", 10, 1)]))
+    deep, _ = stages(lower(network, Plan((LayerPlan("fc1", 4, 32), LayerPlan("scores", 10, 1)))))
     assert deep.words == 2304
     found = engine_resources(deep, SERIES_7, 4)
     assert found.block_rams == 9
-    in_luts = engine_resources(replace(deep, lut_bits=128), SERIES_7, 4)
+    in_luts = engine_resources(with_lut_bits(deep, 128), SERIES_7, 4)
     assert found.luts == in_luts.luts - lut_rom_luts(SERIES_7, 2304, 128) + 2 * 128
 
 
@@ -152,12 +149,11 @@ def test_rectified_integers_by_hand() -> None:
     """What scales and clamps the sums, beside the layer's bits: 2 groups of 3 scales of 9 bits and offsets of 12."""
     weights = np.ones((6, 7), bool)
     relu = DenseRelu("fc1", weights, np.full(6, 200, np.int32), np.full(6, 500, np.int32), 4)
-    stage, _ = stages(
-        Network("net", Input((7,), "uint8"), (relu, Scores("s", weights[:, :6], np.ones(6, np.int32), np.zeros(6, np.int32)))),
-        [LayerPlan("fc1", 3, 7), LayerPlan("s", 1, 1)],
-    )
-    bits = stages(random_network(Input((7,), "uint8"), (6, 1), 1), [LayerPlan("fc1", 3, 7), LayerPlan("scores", 1, 1)])
-    found, plain = engine_resources(stage, SERIES_7, 4), engine_resources(next(bits), SERIES_7, 4)
+    scores = Scores("scores", weights[:, :6], np.ones(6, np.int32), np.zeros(6, np.int32))
+    plan = Plan((LayerPlan("fc1", 3, 7), LayerPlan("scores", 1, 1)))
+    stage, _ = stages(lower(Network("net", Input((7,), "uint8"), (relu, scores)), plan))
+    bits, _ = stages(lower(random_network(Input((7,), "uint8"), (6, 1), 1), plan))
+    found, plain = engine_resources(stage, SERIES_7, 4), engine_resources(bits, SERIES_7, 4)
     constants = 3 * (9 + 12) / 2
     clamp = 3 * (8 + 2)  # 20 bits of which 16 are left: 8 that are given and 8 that must be equal
     assert found.dsps == 3
@@ -169,7 +165,7 @@ def test_rectified_integers_by_hand() -> None:
 def test_wide_sums_of_integers_are_estimated_without_their_circuit(
     dtype: Literal["uint8", "int8"], lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (stage,) = stages(random_network(Input((lanes,), dtype), (2,), 1), (LayerPlan("scores", 1, lanes),))
+    (stage,) = stages(lower(random_network(Input((lanes,), dtype), (2,), 1), Plan((LayerPlan("scores", 1, lanes),))))
     found = engine_resources(stage, SERIES_7, 8)
     monkeypatch.setattr(estimate, "_EXACT_LANES", lanes)
     monkeypatch.setattr(estimate, "_signed_sum", estimate._signed_sum.__wrapped__)
@@ -184,8 +180,10 @@ def test_wide_sums_of_integers_are_estimated_without_their_circuit(
     levels=st.integers(2, 8),
 )
 def test_dot_products_take_the_least_look_up_tables_or_more(network: Network, seed: int, family: Family, levels: int) -> None:
-    for stage in stages(network, random_plan(network, seed, max_products=2000).layers):
-        assert least_dot_luts(stage, family, levels) <= dot_resources(stage, family, levels).luts
+    for stage in stages(lower(network, random_plan(network, seed, max_products=2000))):
+        if isinstance(stage.engine, MatVec):
+            dot = stage.engine.dot, stage.pe, family, levels
+            assert least_dot_luts(*dot) <= dot_resources(*dot).luts
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 8])
@@ -193,8 +191,9 @@ def test_dot_products_take_the_least_look_up_tables_or_more(network: Network, se
 def test_dot_products_with_zeros_take_the_least_look_up_tables_or_more(channels: int, levels: int) -> None:
     network = random_conv_network(Input((8, 8, channels), "bit"), [WindowShape((3, 3), (1, 1), 4, (1, 1, 1, 1))], (2,), 1)
     for pixels in (1, 2, 3, 9):
-        stage, _ = stages(network, (LayerPlan("conv1", 2, pixels * channels), LayerPlan("scores", 1, 1)))
-        least, found = least_dot_luts(stage, SERIES_7, levels), dot_resources(stage, SERIES_7, levels).luts
+        stage, _ = stages(lower(network, Plan((LayerPlan("conv1", 2, pixels * channels), LayerPlan("scores", 1, 1)))))
+        dot = stage.matvec.dot, 2, SERIES_7, levels
+        least, found = least_dot_luts(*dot), dot_resources(*dot).luts
         assert found / 2 - 10 <= least <= found, pixels
 
 
@@ -202,5 +201,5 @@ def test_dot_products_with_zeros_take_the_least_look_up_tables_or_more(channels:
 @pytest.mark.parametrize("levels", [3, 8])
 def test_the_least_look_up_tables_of_wide_dot_products_are_near(dtype: Literal["bit", "uint8", "int8"], levels: int) -> None:
     for lanes in (256, 500, 2000):
-        (stage,) = stages(random_network(Input((lanes,), dtype), (2,), 1), (LayerPlan("scores", 2, lanes),))
-        assert least_dot_luts(stage, SERIES_7, levels) >= 0.8 * dot_resources(stage, SERIES_7, levels).luts
+        dot = Dot(dtype, lanes), 2, SERIES_7, levels
+        assert least_dot_luts(*dot) >= 0.8 * dot_resources(*dot).luts

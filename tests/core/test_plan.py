@@ -18,18 +18,17 @@ from bnn_hw.design.estimate import (
     Resources,
     design_resources,
     estimates,
-    result_resources,
-    stage_resources,
+    unit_resources,
 )
-from bnn_hw.design.lower import lower
+from bnn_hw.design.lower import STREAM_BITS, input_cycles, lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.design.plan_file import load_plan, plan_json
-from bnn_hw.design.lower import STREAM_BITS, input_cycles
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS
 from bnn_hw.fpga.family import ICE40, SERIES_7, ULTRASCALE_PLUS
 from bnn_hw.fpga.memory_layout import block_rams, lut_rom_luts
 from bnn_hw.network.network import Dense, DenseRelu, Input, Network, Scores
+from support.stages import stage_resources, stages
 from support.strategies import WindowShape, conv_networks, networks, random_conv_network, random_network, random_plan
 
 NETWORK = random_network(Input((28, 28, 1), "bit", 128), (64, 33, 10), 1)
@@ -61,7 +60,7 @@ def interval(network: Network, plan: Plan) -> int:
 
 
 def layer_cycles(network: Network, plan: Plan) -> list[int]:
-    return [stage.cycles for stage in lower(network, plan).stages]
+    return [stage.cycles for stage in stages(lower(network, plan))]
 
 
 @given(network=networks(), data=st.data())
@@ -100,13 +99,14 @@ def test_cycles_of_convolutions_by_hand() -> None:
 def test_the_slowest_stage_or_stream_sets_the_interval(network: Network, seed: int) -> None:
     plan = random_plan(network, seed)
     assert lower(network, plan).cycles == max(*layer_cycles(network, plan), input_cycles(network), network.classes + 1)
-    total = Resources()
-    for stage in lower(network, plan).stages:
+    total, *_, convert, argmax = Resources(), *lower(network, plan).units
+    result = unit_resources(convert, plan.family, plan.levels) + unit_resources(argmax, plan.family, plan.levels)
+    for stage in stages(lower(network, plan)):
         estimate = stage_resources(stage, plan.family, plan.levels)
         assert estimate.luts > 0
         assert estimates(lower(network, plan))[stage.step.layer.name] == estimate
         total += estimate
-    assert design_resources(lower(network, plan)) == total + result_resources(network, stage) + SHELL_RESOURCES
+    assert design_resources(lower(network, plan)) == total + result + SHELL_RESOURCES
     assert list(estimates(lower(network, plan))) == [*(layer.name for layer in network.layers), RESULT, SHELL]
 
 
@@ -176,7 +176,7 @@ def test_json_of_convolutions(tmp_path: Path) -> None:
     assert description["cycles_per_image"] == 1152
     assert [layer["name"] for layer in description["layers"]] == ["conv1", "conv3", "fc1", "scores"]
     first, second, *_ = description["layers"]
-    stages = lower(CONV_NETWORK, CONV_PLAN).stages
+    made = stages(lower(CONV_NETWORK, CONV_PLAN))
     assert first == {
         "name": "conv1",
         "pe": 3,
@@ -190,7 +190,7 @@ def test_json_of_convolutions(tmp_path: Path) -> None:
     }
     assert (second["inputs"], second["cycles"]) == (24, 54)
     assert list(description["estimates"]) == ["conv1", "pool2", "conv3", "fc1", "scores", "(result)", "(shell)"]
-    for stage in stages:
+    for stage in made:
         assert description["estimates"][stage.step.layer.name] == vars(stage_resources(stage, SERIES_7, 8))
 
 

@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnn_hw.design.estimate import Resources, design_resources
-from bnn_hw.design.lower import lower
+from bnn_hw.design.lower import input_cycles, lower
 from bnn_hw.design.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.design.planner import BUDGET, find_plan, limits
-from bnn_hw.design.stage import input_cycles
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS, Board
 from bnn_hw.fpga.family import ECP5, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores
 from bnn_hw.network.packaged import packaged_models, packaged_network
+from support.stages import stages
 from support.strategies import WindowShape, conv_networks, networks, random_conv_network, random_network
 
 NETWORK = random_network(Input((28, 28, 1), "bit", 128), (64, 33, 10), 1)
@@ -249,7 +249,7 @@ def test_a_pooling_after_a_pooling_is_fast_enough() -> None:
     network = random_conv_network(Input((8, 8, 1), "bit"), (WindowShape((1, 1), (1, 1), 12), *poolings), (2,), 1)
     plan = find_plan(network, ENDLESS, 1e8 / 700.5)  # the second reads 6 * 6 * 9 = 324 pixels
     assert lower(network, plan).cycles <= 700
-    assert [stage.cycles for stage in lower(network, plan).stages][1:3] == [64 * 2, 324 * 2]
+    assert [stage.cycles for stage in stages(lower(network, plan))][1:3] == [64 * 2, 324 * 2]
 
 
 @settings(deadline=None, max_examples=30, derandomize=HEURISTIC)

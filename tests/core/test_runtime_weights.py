@@ -28,6 +28,7 @@ from bnn_hw.fpga.memory_layout import block_rams
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores, Step
 from bnn_hw.network.packaged import packaged_network
 from support.cocotb_run import fresh_seed
+from support.stages import stages
 from support.strategies import WindowShape, of_one_shape, random_conv_network, random_network, random_plan
 
 PYNQ = BOARDS["pynq-z2"]
@@ -52,7 +53,7 @@ def runtime_plan(network: Network, seed: int) -> Plan:
 
 def naive_rows(network: Network, plan: Plan) -> Iterator[tuple[str, list[list[int]], int]]:
     """Yields layer and what it is of each memory, and its rows as bits."""
-    for stage in lower(network, plan).stages:
+    for stage in stages(lower(network, plan)):
         layer, pe, simd, dtype = stage.step.layer, stage.pe, stage.simd, stage.step.input.dtype
         if isinstance(layer, MaxPool):
             bits = [int(bit) for bit in layer.and_channels] + [0] * (-len(layer.and_channels) % pe)
@@ -221,8 +222,8 @@ def test_planned_memories() -> None:
     assert need.block_rams <= BUDGET * PYNQ.block_rams
     assert need.lut_ram <= BUDGET * PYNQ.lut_ram
     in_block_ram = 0.0
-    for stage in lower(network, plan).stages:
-        for memory in engine_memories(stage, plan.family):
+    for stage in stages(lower(network, plan)):
+        for memory in engine_memories(stage.engine, plan.family):
             if not memory.in_luts:
                 lanes = [32] * (memory.width // 32) + [memory.width % 32]
                 in_block_ram += sum(block_rams(plan.family, 2 * memory.depth, lane, written=True) for lane in lanes)

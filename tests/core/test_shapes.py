@@ -4,16 +4,16 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.design import shapes
-from bnn_hw.design.estimate import SHELL_RESOURCES, Resources, dot_resources, engine_resources
+from bnn_hw.design.estimate import SHELL_RESOURCES, Resources, unit_resources
 from bnn_hw.design.planner import find_plan
-from bnn_hw.design.shapes import BUDGET, Shapes
-from bnn_hw.design.stage import Stage
+from bnn_hw.design.shapes import BUDGET, Shape, Shapes
+from bnn_hw.design.units import MatVec
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga import bit_heap
 from bnn_hw.fpga.boards import BOARDS, Board
@@ -37,7 +37,7 @@ def first_layer(network: Network) -> int:
 @pytest.mark.parametrize("inputs", [1, 2, 3, 12, 64, 97, 100, 784, 1023, 5000])
 def test_a_layer_takes_the_least_inputs_for_each_number_of_words(inputs: int) -> None:
     network = random_network(Input((inputs,), "bit"), (1,), 1)
-    found = {shape.stage.simd for shape in Shapes(network, ENDLESS, False).of(0, inputs)}
+    found = {shape.lanes_in for shape in Shapes(network, ENDLESS, False).of(0, inputs)}
     powers = {1 << power for power in range(inputs.bit_length())}
     assert found == powers | {-(-inputs // words) for words in range(1, inputs + 1)}
 
@@ -58,10 +58,13 @@ def test_the_cheapest_are_those_of_all(network: Network, family: Family, runtime
         assert cheapest == sorted(found.of(index, cycles), key=lambda shape: shape.cost(price))[:12]
 
 
-def placements(stage: Stage, board: Board) -> list[Resources]:
-    """Returns what a stage takes with none, some and all of the weights of a cycle in look-up tables."""
-    some = {*range(0, stage.lut_bits, 1 + stage.lut_bits // 100), stage.lut_bits}
-    return [engine_resources(replace(stage, lut_bits=lut_bits), board.family, board.levels) for lut_bits in some]
+def placements(shape: Shape, board: Board) -> list[Resources]:
+    """Returns what a shape takes with none, some and all of the weights of a cycle in look-up tables."""
+    *before, engine = shape.units
+    assert isinstance(engine, MatVec)
+    some = {*range(0, engine.lut_bits, 1 + engine.lut_bits // 100), engine.lut_bits}
+    choices = [(*before, replace(engine, lut_bits=lut_bits)) for lut_bits in some]
+    return [sum((unit_resources(unit, board.family, board.levels) for unit in units), start=Resources()) for units in choices]
 
 
 @settings(deadline=None, max_examples=60)
@@ -79,7 +82,7 @@ def test_what_fits_is_not_left_out(network: Network, runtime_weights: bool, fami
     index = first_layer(network)
     large = replace(ENDLESS, family=family)
     for shape in Shapes(network, large, runtime_weights).of(index, cycles)[::5]:
-        for need in placements(shape.stage, large)[::10]:
+        for need in placements(shape, large)[::10]:
             luts = need.luts + (SHELL_RESOURCES.luts if runtime_weights else 0)
             cells = [math.ceil(amount / BUDGET) for amount in (luts, max(need.block_rams, 1), max(need.dsps, 1))]
             assert replace(shape, board=replace(large, **dict(zip(CELLS, cells, strict=True)))).may_fit
@@ -117,27 +120,30 @@ def test_few_circuits_are_made_for_a_wide_layer(
     assert max(lanes_made) <= 8192
 
 
-def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
-    """Returns what will be the stages of which a search asks how large their dot products are."""
-    stages: list[Stage] = []
+def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[Shape]:
+    """Returns what will be the shapes of which a search asks how large their dot products are."""
+    shapes: list[Shape] = []
+    dot_luts = Shape.dot_luts.func
 
-    def asked(stage: Stage, family: Family, levels: int) -> Resources:
-        stages.append(stage)
-        return dot_resources(stage, family, levels)
+    def asked(shape: Shape) -> int:
+        shapes.append(shape)
+        return dot_luts(shape)
 
-    monkeypatch.setattr(shapes, "dot_resources", asked)
-    return stages
+    recorded = cached_property(asked)
+    recorded.__set_name__(Shape, "dot_luts")
+    monkeypatch.setattr(Shape, "dot_luts", recorded)
+    return shapes
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(1024, 2048), (4096, 1024)])
 def test_no_circuit_is_made_for_what_cannot_fit(inputs: int, outputs: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for what is known of circuits that are not made: each shape would fit a board that is a tenth larger, and alone there."""
     board = BOARDS["pynq-z2"]
-    network, stages = random_network(Input((inputs,), "bit"), (outputs, 2), 1), asked_for(monkeypatch)
+    network, shapes = random_network(Input((inputs,), "bit"), (outputs, 2), 1), asked_for(monkeypatch)
     find_plan(network, board)
-    assert len(stages) > 50
-    for stage in stages:
-        assert any(need.fits(board, 1.1 * BUDGET) for need in placements(stage, board)), (stage.pe, stage.simd)
+    assert len(shapes) > 50
+    for shape in shapes:
+        assert any(need.fits(board, 1.1 * BUDGET) for need in placements(shape, board)), shape.planned
 
 
 @pytest.mark.parametrize("board", ["pynq-z2", "kv260", "ultra96-v2"])
@@ -146,8 +152,8 @@ def test_no_circuit_is_made_for_weights_that_cannot_fit(
     board: str, runtime_weights: bool, monkeypatch: pytest.MonkeyPatch, lanes_made: list[int]
 ) -> None:
     """16,384 times 1,024 weights; what the message says takes the two of one plan."""
-    network, stages = random_network(Input((16_384,), "bit"), (1024, 2), 1), asked_for(monkeypatch)
+    network, shapes = random_network(Input((16_384,), "bit"), (1024, 2), 1), asked_for(monkeypatch)
     with pytest.raises(ArtefactError, match=rf"^random does not fit {board} even at one weight a cycle: "):
         find_plan(network, BOARDS[board], runtime_weights=runtime_weights)
-    assert not stages
+    assert not shapes
     assert len(lanes_made) <= 2

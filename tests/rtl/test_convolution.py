@@ -23,6 +23,7 @@ from bnn_training.export import export_network, float_scores
 from bnn_training.model import BinaryNetwork
 from bnn_training.topology import Style, build_network
 from support.cocotb_run import fresh_seed
+from support.stages import stages
 from support.strategies import WindowShape, random_conv_network, random_inputs, random_plan
 
 _IMAGES: Final = 24
@@ -152,7 +153,7 @@ def test_every_bit_at_the_planned_interval_and_with_stalls(name: str, tmp_path: 
     """Without stalls an image takes the planned cycles, whichever layer is the slowest; with stalls all arrives too."""
     seed = fresh_seed()
     network, plan = _case(name, seed)
-    assert max(lower(network, plan).stages, key=lambda stage: stage.cycles).step.layer.name == _CASES[name].slowest
+    assert max(stages(lower(network, plan)), key=lambda stage: stage.cycles).step.layer.name == _CASES[name].slowest
     simulation = _simulation(network, plan, tmp_path)
     inputs = random_inputs(network, _IMAGES, seed)
     intervals = _check(simulation, inputs, seed=0)

@@ -18,6 +18,7 @@ from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
 from bnn_rtl.simulation import compile_simulation
 from support.cocotb_run import SIMULATORS, fresh_seed, run_bench
+from support.stages import stages
 from support.strategies import WindowShape, random_conv_network, random_inputs
 
 
@@ -99,7 +100,7 @@ def test_shell(name: str, simulator: str, tmp_path: Path) -> None:
     plan = _plan(network, case.plan)
     save_network(network, tmp_path / "network.safetensors")
     shell = Shell(lower(network, plan))
-    pe = [stage.pe for stage in lower(network, plan).stages]
+    pe = [stage.pe for stage in stages(lower(network, plan))]
     stimulus = {"seed": seed, "pe": pe, "cycles": lower(network, plan).cycles, "plan_sha256": plan_digest(plan)}
     benches = ["shell_streams", "shell_registers", "shell_faults"]
     run_bench(shell, benches, simulator, tmp_path, stimulus, parts=shell.parts)

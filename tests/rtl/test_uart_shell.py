@@ -21,6 +21,7 @@ from bnn_rtl.emit import emit_verilog
 from bnn_rtl.uart import baud_divisor, baud_error
 from bnn_rtl.uart_shell import UartShell
 from support.cocotb_run import fresh_seed, run_bench
+from support.stages import stages
 from support.strategies import WindowShape, random_conv_network, random_network, random_plan
 
 _BAUD = 10_000
@@ -54,7 +55,7 @@ _DOCUMENT = Path(__file__).parents[2] / "docs" / "uart.md"
 def _run(bench: str, network: Network, plan: Plan, simulator: str, folder: Path, seed: int, divisor: int) -> None:
     shell = UartShell(lower(network, plan), clock_hz=divisor * _BAUD, baud=_BAUD)
     save_network(network, folder / "network.safetensors")
-    cycles = sum(stage.cycles for stage in lower(network, plan).stages) + 200  # of one image through all layers, at the most
+    cycles = sum(stage.cycles for stage in stages(lower(network, plan))) + 200  # of one image through all layers, at the most
     stimulus = {"seed": seed, "bit_ns": divisor * _CLOCK_NS, "silence_bits": silence_bits(_BAUD), "cycles": cycles}
     run_bench(shell, bench, simulator, folder, stimulus, parts=shell.parts)
 

@@ -17,6 +17,7 @@ from bnn_hw.network.vectors import make_vectors
 from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
 from support.cocotb_run import SIMULATORS, fresh_seed, run_bench
+from support.stages import stages
 from support.strategies import WindowShape, of_one_shape, random_conv_network, random_inputs, random_network, random_plan
 
 _PADDED = WindowShape((2, 2), (1, 1), 5, (0, 1, 1, 0), 0)
@@ -67,7 +68,7 @@ def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
     window = weights_window(lower(networks[0], plan))
     stimulus = {
         "seed": seed,
-        "pe": [stage.pe for stage in lower(networks[0], plan).stages],
+        "pe": [stage.pe for stage in stages(lower(networks[0], plan))],
         "cycles": lower(networks[0], plan).cycles,
         "plan_sha256": plan_digest(plan),
         "offset": window.offset,

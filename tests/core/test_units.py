@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages: the places, cycles and line buffers of windows, and the words that reach each engine."""
+"""Units: the places, cycles and line buffers of windows, and the words that reach each engine."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.design.lower import lower
+from bnn_hw.design.lower import divisors, input_cycles, input_lanes, layer_units, lower
 from bnn_hw.design.plan import LayerPlan, Plan
-from bnn_hw.design.stage import Conversion, Stage, Window, divisors, engine_cycles, input_cycles, input_lanes, next_stage, stages
+from bnn_hw.design.units import Convert, MatVec, Window
 from bnn_hw.network import golden
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores, Step
 from support.naive import naive_dot, naive_half_matches, naive_matches
+from support.stages import stages
 from support.strategies import WindowShape, conv_networks, networks, random_conv_network, random_inputs, random_network, random_plan
 
 
@@ -168,7 +169,7 @@ def naive_stage_cycles(step: Step, pe: int, simd: int) -> int:
 @given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_cycles_of_stages(network: Network, seed: int) -> None:
     plan = random_plan(network, seed)
-    found = lower(network, plan).stages
+    found = stages(lower(network, plan))
     assert [stage.step.layer.name for stage in found] == [layer.name for layer in network.layers]
     for stage in found:
         assert stage.cycles == naive_stage_cycles(stage.step, stage.pe, stage.simd)
@@ -182,7 +183,7 @@ def test_cycles_of_stages(network: Network, seed: int) -> None:
 @given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_words_of_weights(network: Network, seed: int) -> None:
     """A word for each group of outputs and of inputs: what they hold together is at least the layer's weights."""
-    for stage in lower(network, random_plan(network, seed)).stages:
+    for stage in stages(lower(network, random_plan(network, seed))):
         layer = stage.step.layer
         if isinstance(layer, MaxPool):
             assert stage.words == 1
@@ -213,7 +214,7 @@ def naive_extremes(step: Step, neuron: int) -> tuple[int, int]:
 @given(network=networks(max_width=60) | conv_networks(), seed=st.integers(0, 2**32 - 1))
 def test_the_reach_of_sums(network: Network, seed: int) -> None:
     """It holds each sum less its neuron's threshold; on bits no number is too many, but for outputs that pad."""
-    for stage in lower(network, random_plan(network, seed)).stages:
+    for stage in stages(lower(network, random_plan(network, seed))):
         layer = stage.step.layer
         if isinstance(layer, MaxPool):
             continue
@@ -236,9 +237,9 @@ def test_the_reach_of_sums_by_hand() -> None:
     bits = random_network(Input((9,), "bit"), (4, 2), 1)
     dense = Dense("fc1", np.ones((4, 9), bool), np.array([3, 5, 4, 3], np.int32))
     network = Network("hand", bits.input, (dense, *bits.layers[1:]))
-    first, last = stages(network, [LayerPlan("fc1", 2, 9), LayerPlan("scores", 1, 4)])
+    first, last = stages(lower(network, Plan((LayerPlan("fc1", 2, 9), LayerPlan("scores", 1, 4)))))
     assert (first.reach, last.reach) == ((-5, 6), (0, 4))
-    padded, _ = stages(network, [LayerPlan("fc1", 3, 9), LayerPlan("scores", 1, 4)])
+    padded, _ = stages(lower(network, Plan((LayerPlan("fc1", 3, 9), LayerPlan("scores", 1, 4)))))
     assert padded.reach == (-10, 6)
     assert (first.words, padded.words, last.words) == (2, 2, 2)
 
@@ -253,15 +254,16 @@ def naive_words_of(vectors: np.ndarray, lanes: int) -> list[list[int]]:
     return words
 
 
-def converted(words: list[list[int]], conversion: Conversion) -> list[list[int]]:
+def converted(words: list[list[int]], conversion: tuple[int, int, int]) -> list[list[int]]:
     """Returns what a converter makes of words."""
-    assert all(len(word) == conversion.lanes_in for word in words)
-    each = len(range(0, conversion.count, conversion.lanes_in))
+    count, lanes_in, lanes_out = conversion
+    assert all(len(word) == lanes_in for word in words)
+    each = len(range(0, count, lanes_in))
     assert len(words) % each == 0
     vectors = []
     for start in range(0, len(words), each):
-        vectors.append([element for word in words[start : start + each] for element in word][: conversion.count])
-    return naive_words_of(np.array(vectors), conversion.lanes_out)
+        vectors.append([element for word in words[start : start + each] for element in word][:count])
+    return naive_words_of(np.array(vectors), lanes_out)
 
 
 @settings(deadline=None, max_examples=150)
@@ -271,7 +273,7 @@ def test_each_engine_gets_its_words(network: Network, seed: int) -> None:
     inputs = random_inputs(network, 2, seed)
     trace = golden.trace(network, inputs)
     words = naive_words_of(inputs.astype(int), input_lanes(network))
-    for stage, given_ in zip(lower(network, random_plan(network, seed)).stages, (inputs, *trace.activations), strict=True):
+    for stage, given_ in zip(stages(lower(network, random_plan(network, seed))), (inputs, *trace.activations), strict=True):
         for conversion in stage.conversions:
             words = converted(words, conversion)
         values = given_.astype(int)
@@ -292,12 +294,12 @@ def test_conversions_by_hand() -> None:
     shapes = [WindowShape((3, 3), (1, 1), 6), WindowShape((2, 2), (2, 2)), WindowShape((1, 1), (1, 1), 5)]
     network = random_conv_network(Input((8, 8, 3), "int8"), shapes, (7, 2), 1)  # 6x6x6, 3x3x6, 3x3x5, 7 and 2
     plan = Plan((LayerPlan("conv1", 4, 9), LayerPlan("conv3", 3, 2), LayerPlan("fc1", 7, 15), LayerPlan("scores", 1, 7)))
-    found = lower(network, plan).stages
+    found = stages(lower(network, plan))
     assert [(stage.simd, stage.window_lanes, stage.pe, stage.conversions) for stage in found] == [
-        (9, 3, 4, (Conversion(192, 8, 3),)),
+        (9, 3, 4, ((192, 8, 3),)),
         (4, 4, 4, ()),  # words of 4 and 2 channels, as they come
-        (2, 2, 3, (Conversion(6, 4, 2),)),
-        (15, 5, 7, (Conversion(5, 3, 5), Conversion(45, 5, 15))),  # 3 does not divide 5: first without the gaps
+        (2, 2, 3, ((6, 4, 2),)),
+        (15, 5, 7, ((5, 3, 5), (45, 5, 15))),  # 3 does not divide 5: first without the gaps
         (7, 7, 1, ()),
     ]
     assert [stage.cycles for stage in found] == [6 * 6 * 9, 3 * 3 * 4 * 2, 9 * 2 * 3, 3, 2]
@@ -308,23 +310,26 @@ def test_conversions_of_dense_layers_after_images_by_hand() -> None:
     _, step = network.steps
     for lanes, simd, expected in (
         (3, 3, ()),
-        (3, 6, (Conversion(24, 3, 6),)),
-        (6, 24, (Conversion(24, 6, 24),)),
-        (2, 5, (Conversion(24, 2, 5),)),
-        (4, 6, (Conversion(6, 4, 6),)),
-        (4, 4, (Conversion(6, 4, 6), Conversion(24, 6, 4))),
-        (5, 1, (Conversion(6, 5, 6), Conversion(24, 6, 1))),
+        (3, 6, ((24, 3, 6),)),
+        (6, 24, ((24, 6, 24),)),
+        (2, 5, ((24, 2, 5),)),
+        (4, 6, ((6, 4, 6),)),
+        (4, 4, ((6, 4, 6), (24, 6, 4))),
+        (5, 1, ((6, 5, 6), (24, 6, 1))),
     ):
-        stage = next_stage(step, lanes, LayerPlan("scores", 1, simd, lut_bits=simd - 1), first=False)
-        assert stage == Stage(step, simd, 1, expected, lut_bits=simd - 1)
+        *converts, engine = layer_units(step, lanes, LayerPlan("scores", 1, simd, lut_bits=simd - 1), first=False)
+        sizes = [(unit.count, unit.lanes_in, unit.lanes_out) for unit in converts if isinstance(unit, Convert)]
+        assert (tuple(sizes), len(converts)) == (expected, len(expected))
+        assert isinstance(engine, MatVec)
+        assert (engine.simd, engine.pe, engine.lut_bits) == (simd, 1, simd - 1)
 
 
 def test_a_pooling_first_takes_words_that_divide_a_pixel() -> None:
     for channels, lanes in ((1, 1), (6, 6), (64, 64), (96, 48), (128, 64), (67, 1)):
         network = random_conv_network(Input((2, 3, channels), "bit"), [WindowShape((2, 2), (1, 1))], (2,), 1)
-        stage, *_ = stages(network, [LayerPlan("scores", 1, 1)])
+        stage, *_ = stages(lower(network, Plan((LayerPlan("scores", 1, 1),))))
         assert (stage.simd, stage.pe) == (lanes, lanes)
-        assert stage.conversions == (() if lanes == 64 else (Conversion(6 * channels, 64, lanes),))
+        assert stage.conversions == (() if lanes == 64 else ((6 * channels, 64, lanes),))
 
 
 def test_streams_and_products_by_hand() -> None:
@@ -334,7 +339,9 @@ def test_streams_and_products_by_hand() -> None:
     ) == (64, 8)
     assert [input_cycles(random_network(Input((size,), "bit"), (2,), 1)) for size in (1, 64, 65, 784)] == [1, 1, 2, 13]
     assert input_cycles(random_network(Input((17,), "int8"), (10,), 1)) == 3
-    conv = Conv("conv1", np.ones((7, 3, 2, 5), bool), np.ones(7, np.int32))
-    assert [engine_cycles(conv, pe, simd) for pe, simd in ((1, 1), (7, 30), (2, 5), (3, 10), (6, 25))] == [210, 1, 24, 9, 4]
+    network = random_conv_network(Input((3, 2, 5), "bit"), [WindowShape((3, 2), (1, 1), 7)], (2,), 1)
+    for (pe, simd), expected in {(1, 1): 210, (7, 30): 1, (2, 5): 24, (3, 10): 9, (6, 5): 12}.items():
+        first, _ = stages(lower(network, Plan((LayerPlan("conv1", pe, simd), LayerPlan("scores", 1, 7)))))
+        assert first.matvec.cycles == first.words == expected
     assert divisors(12) == [1, 2, 3, 4, 6, 12]
     assert divisors(1) == [1]
