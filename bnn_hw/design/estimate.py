@@ -5,7 +5,6 @@ On families with 6-input look-up tables the large parts are counted as they are 
 memories. What is left is fitted to yosys (`bnn_hw synth` shows both).
 """
 
-from dataclasses import dataclass
 from functools import cache
 from math import gcd
 from typing import Final
@@ -16,17 +15,16 @@ from bnn_hw.design.lower import Design
 from bnn_hw.design.memories import LANE_BITS, EngineMemory, constant_bits, engine_memories
 from bnn_hw.design.units import Argmax, Compare, Convert, Dot, MatVec, Pool, Rescale, Slide, Unit, signed_bits
 from bnn_hw.fpga.bit_heap import least_luts, signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
-from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.circuit import LUT_INPUTS
 from bnn_hw.fpga.family import Family
 from bnn_hw.fpga.memory_layout import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts, weights_in_luts
+from bnn_hw.fpga.resources import Resources
 
 __all__ = [
     "RESULT",
     "SHELL",
     "SHELL_RESOURCES",
     "SWAP_RESOURCES",
-    "Resources",
     "design_resources",
     "dot_resources",
     "estimates",
@@ -51,35 +49,6 @@ _LUT4_PER_BYTE = 20.0
 _LUT4_PER_SCORE_BIT = 6
 _DSP_FACTOR_BITS = (25, 18)  # of the signed factors that a DSP48 multiplies
 _CLAMP_LUTS = 8  # of a rectified integer, and those that find whether the bits above are all the same
-
-
-@dataclass(frozen=True)
-class Resources:
-    """An amount of an FPGA's cells."""
-
-    luts: int = 0
-    flip_flops: int = 0
-    block_rams: float = 0
-    dsps: int = 0
-    lut_ram: int = 0  # of the look-up tables, those that are written to
-
-    def __add__(self, other: "Resources") -> "Resources":
-        return Resources(
-            self.luts + other.luts,
-            self.flip_flops + other.flip_flops,
-            self.block_rams + other.block_rams,
-            self.dsps + other.dsps,
-            self.lut_ram + other.lut_ram,
-        )
-
-    def __mul__(self, count: int) -> "Resources":
-        return Resources(
-            self.luts * count, self.flip_flops * count, self.block_rams * count, self.dsps * count, self.lut_ram * count
-        )
-
-    def fits(self, board: Board, share: float) -> bool:
-        """Returns whether that share of the board holds it."""
-        return self.luts <= share * board.luts and self.block_rams <= share * board.block_rams and self.dsps <= share * board.dsps
 
 
 SHELL_RESOURCES = Resources(luts=480, flip_flops=310)  # of the AXI shell

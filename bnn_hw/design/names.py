@@ -17,11 +17,14 @@ from hashlib import sha256
 from typing import Final
 
 from bnn_hw.artefacts.digests import NAME_DIGITS
+from bnn_hw.design.units import Dot
+from bnn_hw.fpga.family import Family
 
-__all__ = ["TOP", "layer_instance", "layer_of", "module_beside", "top_name"]
+__all__ = ["ACCELERATOR", "TOP", "UART_ACCELERATOR", "dot_module", "layer_instance", "module_beside", "top_name"]
 
 TOP: Final = "BNN_HW_TOP"  # stands for the top's name in Verilog that has none yet; names of layers have no capitals
-_OF_LAYER: Final = re.compile(r"(?:layer|_input\d+|_window|_pixels)_(\w+)")
+ACCELERATOR: Final = "core.accelerator"  # its path in the AXI shell,
+UART_ACCELERATOR: Final = "shell.accelerator"  # and in the UART shell
 
 
 def top_name(network_name: str, part: str, verilog: Sequence[str]) -> str:
@@ -43,7 +46,13 @@ def layer_instance(layer: str, before: str = "") -> str:
     return f"_{before}_{layer}" if before else f"layer_{layer}"
 
 
-def layer_of(instance: str) -> str | None:
-    """Returns the layer to which a part of the accelerator belongs by its name as `layer_instance` gives it, or None."""
-    found = _OF_LAYER.fullmatch(instance)
-    return found[1] if found else None
+def dot_module(dot: Dot, family: Family, levels: int) -> str:
+    """Returns the name, with `TOP`, of the module of a kind of dot product."""
+    match dot:
+        case Dot(dtype="bit", pixel_lanes=None):
+            kind = f"xnor_popcount_{dot.lanes}"
+        case Dot(dtype="bit"):
+            kind = f"zero_padded_xnor_popcount_{dot.lanes}_{dot.pixel_lanes}"
+        case Dot():
+            kind = f"signed_sum_{dot.dtype[0]}{dot.element_bits}_{dot.lanes}"
+    return module_beside(f"{kind}_{family.name}_{levels}")

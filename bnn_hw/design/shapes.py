@@ -12,13 +12,14 @@ from itertools import takewhile
 from math import isqrt, prod
 from typing import Final
 
-from bnn_hw.design.estimate import Resources, dot_resources, frame_resources, least_dot_luts, weights_resources
+from bnn_hw.design.estimate import dot_resources, frame_resources, least_dot_luts, weights_resources
 from bnn_hw.design.lower import divisors, engine_units, input_converts, input_lanes, pool_lanes, pool_units
 from bnn_hw.design.memories import LANE_BITS
 from bnn_hw.design.plan import LayerPlan
 from bnn_hw.design.units import MatVec, Pool, Unit
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.memory_layout import bits_per_block_ram, block_rams, lut_ram_luts, lut_rom_luts
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.network import Conv, MaxPool, Network, Signal, WeightLayer
 
 __all__ = ["BUDGET", "Shape", "Shapes"]

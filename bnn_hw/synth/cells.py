@@ -2,33 +2,17 @@
 """What the cells of a netlist occupy of an FPGA."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache
 from typing import Final
 
-__all__ = ["Usage", "cell_usage", "usage_sum"]
+from bnn_hw.fpga.resources import Resources
+
+__all__ = ["cell_usage", "usage_sum"]
 
 
-@dataclass(frozen=True)
-class Usage:
-    """An amount of an FPGA's cells."""
-
-    luts: int = 0
-    lut_ram: int = 0  # those of `luts` that are memory or shift registers
-    flip_flops: int = 0
-    block_rams: float = 0  # BRAM36 in halves
-    dsps: float = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
-
-    def __mul__(self, count: int) -> "Usage":
-        return Usage(*(count * value for value in vars(self).values()))
-
-
-def _memory(luts: int) -> Usage:
-    return Usage(luts=luts, lut_ram=luts)
+def _memory(luts: int) -> Resources:
+    return Resources(luts=luts, lut_ram=luts)
 
 
 # By the names that yosys gives them. AMD: UG474, UG574, and UG953 for what a memory of LUTs takes. An INV is a LUT of one
@@ -36,8 +20,8 @@ def _memory(luts: int) -> Usage:
 # take none; a Gowin ALU is a LUT, a CCU2C two (FPGA-TN-02204). A memory of 16 words takes, on ECP5 and
 # Gowin, a LUT for each bit and two more for its write port.
 _USAGE: Final = (
-    (r"LUT[1-6]|LUT6_2|SB_LUT4|ALU|INV", Usage(luts=1)),
-    (r"CCU2C", Usage(luts=2)),
+    (r"LUT[1-6]|LUT6_2|SB_LUT4|ALU|INV", Resources(luts=1)),
+    (r"CCU2C", Resources(luts=2)),
     (r"SRL16E?|SRLC16E?|SRLC32E|RAM(16|32|64)X1S", _memory(1)),
     (r"RAM(16|32|64)X1D|RAM128X1S", _memory(2)),
     (r"RAM32M|RAM64M|RAM128X1D|RAM256X1S", _memory(4)),
@@ -45,28 +29,25 @@ _USAGE: Final = (
     (r"TRELLIS_DPR16X4|RAM16S(DP)?4", _memory(6)),
     (r"RAM16S(DP)?2", _memory(4)),
     (r"RAM16S(DP)?1", _memory(3)),
-    (r"FD[RSCP]E(_1)?|LD[CP]E|TRELLIS_FF|SB_DFF\w*|DFFN?[RSCP]?E?", Usage(flip_flops=1)),
-    (r"RAMB36E[12]|DP16KD|PDPW16KD|SB_RAM40_4K(NR|NW|NRNW)?|(SDP|DP)B|(SDP|DP)X9B|SP(X9)?|pROM(X9)?", Usage(block_rams=1)),
-    (r"RAMB18E[12]", Usage(block_rams=0.5)),
-    (r"DSP48E[12]|MULT18X18D?|SB_MAC16", Usage(dsps=1)),
-    (r"MULT9X9D?", Usage(dsps=0.5)),
-    (r"MULT36X36", Usage(dsps=4)),
+    (r"FD[RSCP]E(_1)?|LD[CP]E|TRELLIS_FF|SB_DFF\w*|DFFN?[RSCP]?E?", Resources(flip_flops=1)),
+    (r"RAMB36E[12]|DP16KD|PDPW16KD|SB_RAM40_4K(NR|NW|NRNW)?|(SDP|DP)B|(SDP|DP)X9B|SP(X9)?|pROM(X9)?", Resources(block_rams=1)),
+    (r"RAMB18E[12]", Resources(block_rams=0.5)),
+    (r"DSP48E[12]|MULT18X18D?|SB_MAC16", Resources(dsps=1)),
+    (r"MULT9X9D?", Resources(dsps=0.5)),
+    (r"MULT36X36", Resources(dsps=4)),
     # Carry chains, multiplexers and constants beside LUTs; clock and input-output cells; what only names a scope.
-    (r"CARRY[48]|MUXF[789]|MUXCY|XORCY|PFUMX|L6MUX21|MUX2_LUT[5-8]|SB_CARRY|VCC|GND|VHI|VLO", Usage()),
-    (r"BUFG|[IO]BUF|TRELLIS_IO|SB_IO|SB_GB|EHXPLLL|DCCA|SB_PLL40_PAD|SB_PLL40_CORE|rPLL|GSR|\$scopeinfo", Usage()),
+    (r"CARRY[48]|MUXF[789]|MUXCY|XORCY|PFUMX|L6MUX21|MUX2_LUT[5-8]|SB_CARRY|VCC|GND|VHI|VLO", Resources()),
+    (r"BUFG|[IO]BUF|TRELLIS_IO|SB_IO|SB_GB|EHXPLLL|DCCA|SB_PLL40_PAD|SB_PLL40_CORE|rPLL|GSR|\$scopeinfo", Resources()),
 )
 
 
 @cache
-def cell_usage(kind: str) -> Usage | None:
+def cell_usage(kind: str) -> Resources | None:
     """Returns what a cell of that kind occupies; None for a kind that is not known."""
     return next((usage for pattern, usage in _USAGE if re.fullmatch(pattern, kind)), None)
 
 
-def usage_sum(cells: Mapping[str, int]) -> Usage:
+def usage_sum(cells: Mapping[str, int]) -> Resources:
     """Returns what so many cells of each kind occupy; kinds that are not known count nothing."""
-    return _sum(usage * count for kind, count in cells.items() if (usage := cell_usage(kind)))
-
-
-def _sum(usages: Iterable[Usage]) -> Usage:
-    return sum(usages, start=Usage())
+    usages = (usage * count for kind, count in cells.items() if (usage := cell_usage(kind)))
+    return sum(usages, start=Resources())

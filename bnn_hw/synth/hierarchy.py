@@ -1,62 +1,58 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The modules of a build's Verilog: which yosys keeps apart, and whose cells belong to which layer."""
+"""The modules of a design: which yosys keeps apart, and whose cells belong to which layer."""
 
-import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from bnn_hw.design.names import layer_of
-from bnn_hw.errors import ArtefactError
+from bnn_hw.design.estimate import RESULT, SHELL
+from bnn_hw.design.lower import Design
+from bnn_hw.design.names import TOP, dot_module
+from bnn_hw.design.units import Argmax, Convert, MatVec, Pool, Slide, Unit
 
-__all__ = ["CellsByLayer", "cells_by_layer", "kept_modules"]
-
-
-@dataclass(frozen=True)
-class CellsByLayer:
-    """How many cells of each kind each layer holds, the choice of the class (`result`) and all the rest (`shell`)."""
-
-    layers: Mapping[str, Counter[str]]
-    result: Counter[str]
-    shell: Counter[str]
-
-    @property
-    def total(self) -> Counter[str]:
-        """The cells of all."""
-        return sum((*self.layers.values(), self.result, self.shell), start=Counter[str]())
+__all__ = ["cells_by_layer", "row_of", "shared_modules", "unit_modules"]
 
 
-def kept_modules(verilog: str, top: str) -> list[str]:
-    """Returns the modules whose borders synthesis keeps: the parts of the accelerator, and what is held more than once.
+def row_of(unit: Unit) -> str:
+    """Returns the row of the report to which a unit belongs: its layer, or `RESULT`."""
+    match unit:
+        case Convert() | Slide() | MatVec() | Pool():
+            return unit.layer or RESULT
+        case Argmax():
+            return RESULT
 
-    The modules of the hierarchy under `top` have their path as their name; the others are emitted beside it, some in two
-    forms, of which that under SYNTHESIS counts.
+
+def unit_modules(design: Design, top: str, accelerator: str) -> dict[str, str]:
+    """Returns the module of each unit, by name, and the row of the report to which it belongs.
+
+    `accelerator`: the accelerator's path under `top` (see `bnn_hw.design.names`).
     """
-    verilog = re.sub(r"^`else\n.*?^`endif\n|^`ifndef SYNTHESIS\n.*?^`endif\n", "", verilog, flags=re.MULTILINE | re.DOTALL)
-    modules = re.findall(r"^module \\?([^\s(]+)", verilog, re.MULTILINE)
-    accelerator = next((module for module in modules if module.endswith(".accelerator")), None)
-    if top not in modules or accelerator is None:
-        raise ArtefactError(f"the Verilog must have a module {top} and an accelerator in it; build again with this bnn_hw")
-    parts = [module for module in modules if module.rpartition(".")[0] == accelerator]
-    beside = [module for module in modules if "." not in module and module != top]
-    instances = Counter(re.findall(r"^ +\\?([^\s(]+) +\\?[^\s(]+ +\($", verilog, re.MULTILINE))
-    return parts + [module for module in beside if instances[module] > 1]
+    return {f"{top}.{accelerator}.{unit.name}": row_of(unit) for unit in design.units}
 
 
-def cells_by_layer(modules: Mapping[str, Mapping[str, int]], top: str, layers: Sequence[str]) -> CellsByLayer:
-    """Returns the cells of a design by layer. `modules`: the cells that each module holds, other modules among them."""
-    by_layer = {layer: Counter[str]() for layer in layers}
-    result, shell = Counter[str](), Counter[str]()
+def shared_modules(design: Design, top: str) -> list[str]:
+    """Returns the modules that the design holds more than one instance of: dot products."""
+    instances = Counter[str]()
+    for unit in design.units:
+        if isinstance(unit, MatVec):
+            instances[dot_module(unit.dot, design.plan.family, design.plan.levels)] += unit.pe
+    return sorted(module.replace(TOP, top) for module, count in instances.items() if count > 1)
+
+
+def cells_by_layer(
+    modules: Mapping[str, Mapping[str, int]], top: str, rows: Mapping[str, str], design: Design
+) -> dict[str, Counter[str]]:
+    """Returns the cells of each layer, of `RESULT` and of `SHELL`, which has all the rest.
+
+    `modules`: the cells that each module holds, other modules among them. `rows`: as `unit_modules` gives them.
+    """
+    cells = {name: Counter[str]() for name in (*(layer.name for layer in design.network.layers), RESULT, SHELL)}
     for kind, count in modules[top].items():
-        cells = _cells(modules, kind, count)
-        _, inside, part = kind.rpartition(".accelerator.")
-        layer = layer_of(part) if inside else None
-        (by_layer[layer] if layer else result if inside else shell).update(cells)
-    return CellsByLayer(by_layer, result, shell)
+        cells[rows.get(kind, SHELL)].update(_cells(modules, kind, count))
+    return cells
 
 
 def _cells(modules: Mapping[str, Mapping[str, int]], kind: str, count: int) -> Counter[str]:
-    """Returns the cells that so many cells or modules of a kind are, all modules resolved."""
+    """Returns the cells that `count` cells or modules of a kind are, all modules resolved."""
     if kind not in modules:
         return Counter({kind: count})
     total = Counter[str]()

@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from bnn_hw.artefacts.manifest import read_manifest
-from bnn_hw.design.estimate import RESULT, SHELL
-from bnn_hw.design.names import layer_of
+from bnn_hw.design.estimate import RESULT, SHELL, estimates
+from bnn_hw.design.lower import Design, lower
+from bnn_hw.design.names import ACCELERATOR, UART_ACCELERATOR
+from bnn_hw.design.plan_file import load_plan
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board, find_board
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.file import load_network
-from bnn_hw.network.network import Network
-from bnn_hw.synth.cells import Usage, cell_usage, usage_sum
-from bnn_hw.synth.hierarchy import cells_by_layer, kept_modules
+from bnn_hw.synth.cells import cell_usage, usage_sum
+from bnn_hw.synth.hierarchy import cells_by_layer, shared_modules, unit_modules
 from bnn_hw.synth.levels import LongestPath, longest_paths
 from bnn_hw.synth.route import Route, check_timing, place_and_route, require_route_tools
 from bnn_hw.synth.yosys import count_cells, read_netlist, write_netlist
@@ -34,7 +36,7 @@ class LayerReport:
     """What a layer takes, or what is no layer: (result), which finds the class, and (shell), which is all the rest."""
 
     name: str
-    usage: Usage
+    usage: Resources
     estimate: Mapping[str, float] | None  # of the plan, where it has one
     longest: LongestPath | None  # of the paths that end here; only of AMD's cells
 
@@ -50,9 +52,9 @@ class Synthesis:
     route: Route | None = None  # None where nextpnr was not asked for, or where it does not fit
 
     @property
-    def total(self) -> Usage:
+    def total(self) -> Resources:
         """What all of it takes."""
-        return sum((layer.usage for layer in self.layers), start=Usage())
+        return sum((layer.usage for layer in self.layers), start=Resources())
 
     @property
     def estimate(self) -> dict[str, float]:
@@ -96,6 +98,7 @@ def synthesize(
     manifest = read_manifest(build)
     board = find_board(manifest.board)
     network = load_network(build / "network.safetensors")
+    design = lower(network, load_plan(build / "plan.json", network, board))
     routed = route and board.serial is not None
     if routed:
         require_route_tools(board)
@@ -105,13 +108,17 @@ def synthesize(
 
     on_step("yosys")
     clock = clock_mhz or board.clock_mhz
-    top = f"{manifest.top}_uart" if board.serial else manifest.top
+    top, path = (f"{manifest.top}_uart", UART_ACCELERATOR) if board.serial else (manifest.top, ACCELERATOR)
     verilog = (build / "rtl" / f"{top}.v").read_text()
-    kept = kept_modules(verilog, top)
-    if board.family.has_open_tools:  # yosys 0.70 fails in abc_ops_reintegrate on dot products that it keeps apart
-        kept = [module for module in kept if "." in module]
-    modules = count_cells(verilog, top, board, clock, kept, folder)
-    synthesis = _report(build, network, board, top, modules, folder)
+    rows = unit_modules(design, top, path)
+    # Of the open families, yosys 0.70 fails in abc_ops_reintegrate on dot products that it keeps apart.
+    shared = [] if board.family.has_open_tools else shared_modules(design, top)
+    modules = count_cells(verilog, top, board, clock, [*rows, *shared], folder)
+    cells = cells_by_layer(modules, top, rows, design)
+    longest: dict[str, LongestPath] = {}
+    if not board.family.has_open_tools:
+        longest = longest_paths(read_netlist(folder), top, lambda name: _row(name, path, rows, top))
+    synthesis = _report(build, design, board, cells, longest)
     if routed and not synthesis.shortages:
         write_netlist(verilog, top, board, clock, folder)
         on_step("nextpnr")
@@ -134,25 +141,20 @@ def check_synthesis(synthesis: Synthesis) -> None:
 
 
 def _report(
-    build: Path, network: Network, board: Board, top: str, modules: Mapping[str, Mapping[str, int]], folder: Path
+    build: Path, design: Design, board: Board, cells: Mapping[str, Counter[str]], longest: Mapping[str, LongestPath]
 ) -> Synthesis:
-    names = [layer.name for layer in network.layers]
-    cells = cells_by_layer(modules, top, names)
-    plan: dict[str, Any] = json.loads((build / "plan.json").read_text())
-    estimates = plan.get("estimates", {})
-    longest: dict[str, LongestPath] = {}
-    if not board.family.has_open_tools:
-        longest = longest_paths(read_netlist(folder), top, _group)
-    counted = {**cells.layers, RESULT: cells.result, SHELL: cells.shell}
-    layers = tuple(LayerReport(name, usage_sum(counts), estimates.get(name), longest.get(name)) for name, counts in counted.items())
-    other = {kind: count for kind, count in cells.total.items() if cell_usage(kind) is None}
+    planned = {name: vars(resources) for name, resources in estimates(design).items()}
+    layers = tuple(LayerReport(name, usage_sum(counts), planned[name], longest.get(name)) for name, counts in cells.items())
+    total = sum(cells.values(), start=Counter[str]())
+    other = {kind: count for kind, count in total.items() if cell_usage(kind) is None}
     return Synthesis(build / "synth", board, layers, other)
 
 
-def _group(name: str) -> str:
-    """Returns to which layer, or what else, a cell of the flat netlist belongs."""
-    part = re.search(r"\.accelerator\.([^.$\\]+)", name)
-    return (layer_of(part[1]) or RESULT) if part else SHELL
+def _row(name: str, accelerator: str, rows: Mapping[str, str], top: str) -> str:
+    """Returns the row to which a cell of the flat netlist belongs, by the path that begins its name."""
+    _, inside, rest = name.partition(f"{accelerator}.")
+    unit = re.match(r"[^.$\\]+", rest)
+    return rows.get(f"{top}.{accelerator}.{unit[0]}", RESULT) if inside and unit else SHELL
 
 
 def description(synthesis: Synthesis) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value, signed, unsigned
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.design.names import module_beside
+from bnn_hw.design.names import dot_module
+from bnn_hw.design.units import Dot
 from bnn_hw.fpga.bit_heap import signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.fpga.circuit import Circuit
 from bnn_hw.fpga.family import SERIES_7, Family
@@ -38,7 +39,7 @@ class XnorPopcount(Component):
     """
 
     def __init__(self, lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
-        self.module = module_beside(f"xnor_popcount_{lanes}_{family.name}_{levels}")
+        self.module = dot_module(Dot("bit", lanes), family, levels)
         self._adder: Circuit | AdderTree = (
             xnor_popcount_circuit(lanes, levels) if has_lut6(family) else AdderTree(unsigned(1), lanes, levels)
         )
@@ -78,7 +79,7 @@ class ZeroPaddedXnorPopcount(Component):
 
     def __init__(self, lanes: int, pixel_lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
         assert lanes % pixel_lanes == 0
-        self.module = module_beside(f"zero_padded_xnor_popcount_{lanes}_{pixel_lanes}_{family.name}_{levels}")
+        self.module = dot_module(Dot("bit", lanes, pixel_lanes), family, levels)
         self._pixel_lanes, self._pixels = pixel_lanes, lanes // pixel_lanes
         self._circuit = zero_padded_popcount_circuit(lanes, pixel_lanes, levels) if has_lut6(family) else None
         if not self._circuit:
@@ -144,8 +145,7 @@ class SignedSum(Component):
     """
 
     def __init__(self, element: Shape, lanes: int, family: Family = SERIES_7, levels: int = _LEVELS) -> None:
-        kind = f"{'i' if element.signed else 'u'}{element.width}"
-        self.module = module_beside(f"signed_sum_{kind}_{lanes}_{family.name}_{levels}")
+        self.module = dot_module(Dot("int8" if element.signed else "uint8", lanes), family, levels)
         self._element = element
         self._operand = element if element.signed else signed(element.width + 1)
         self._adder: Circuit | AdderTree = (

@@ -16,6 +16,7 @@ import numpy as np
 
 from bnn_hw.contract.registers import ADDRESS_BITS
 from bnn_hw.design.lower import STREAM_BITS, Design, Edge, input_cycles
+from bnn_hw.design.names import ACCELERATOR
 from bnn_hw.design.runtime_weights import weights_window
 from bnn_hw.network.network import Signal
 from bnn_hw.network.packing import pack_bits, packed_bytes, unpack_bits
@@ -172,7 +173,7 @@ def _testbench(top: str, design: Design) -> tuple[str, str]:
     """Returns a Verilog module around `top` that shows each layer's output stream, and a C++ header that lists them."""
     ports, wires, entries = [], [], []
     for index, (edge, step) in enumerate(design.activations):
-        path = f"dut.core.accelerator.{edge.source}"
+        path = f"dut.{ACCELERATOR}.{edge.source}"
         *places, channels = step.output.shape
         # A port of at most 64 bits is a C++ integer, a wider one an array of 32-bit words; both are little-endian here.
         entries.append(f"X({index}, {packed_bytes(edge.payload_bits)}, {math.prod(places) * -(-channels // edge.lanes)})")

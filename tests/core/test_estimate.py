@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from bnn_hw.design import estimate
 from bnn_hw.design.estimate import (
-    Resources,
     design_resources,
     dot_resources,
     least_dot_luts,
@@ -21,6 +20,7 @@ from bnn_hw.design.units import Dot, MatVec
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.family import ECP5, ICE40, SERIES_7, Family
 from bnn_hw.fpga.memory_layout import block_rams, lut_rom_luts, ram_in_luts, weights_in_luts
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.network import DenseRelu, Input, MaxPool, Network, Scores
 from support.stages import conversion_resources, engine_resources, stage_resources, stages, with_lut_bits
 from support.strategies import WindowShape, conv_networks, networks, random_conv_network, random_network, random_plan

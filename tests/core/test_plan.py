@@ -15,7 +15,6 @@ from bnn_hw.design.estimate import (
     RESULT,
     SHELL,
     SHELL_RESOURCES,
-    Resources,
     design_resources,
     estimates,
     unit_resources,
@@ -27,6 +26,7 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS
 from bnn_hw.fpga.family import ICE40, SERIES_7, ULTRASCALE_PLUS
 from bnn_hw.fpga.memory_layout import block_rams, lut_rom_luts
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.network import Dense, DenseRelu, Input, Network, Scores
 from support.stages import stage_resources, stages
 from support.strategies import WindowShape, conv_networks, networks, random_conv_network, random_network, random_plan

@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.design.estimate import Resources, design_resources
+from bnn_hw.design.estimate import design_resources
 from bnn_hw.design.lower import input_cycles, lower
 from bnn_hw.design.plan import LayerPlan, Plan, weight_layers
 from bnn_hw.design.planner import BUDGET, find_plan, limits
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS, Board
 from bnn_hw.fpga.family import ECP5, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores
 from bnn_hw.network.packaged import packaged_models, packaged_network
 from support.stages import stages

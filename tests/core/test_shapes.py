@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnn_hw.design.estimate import SHELL_RESOURCES, Resources, unit_resources
+from bnn_hw.design.estimate import SHELL_RESOURCES, unit_resources
 from bnn_hw.design.planner import find_plan
 from bnn_hw.design.shapes import BUDGET, Shape, Shapes
 from bnn_hw.design.units import MatVec
@@ -18,6 +18,7 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga import bit_heap
 from bnn_hw.fpga.boards import BOARDS, Board
 from bnn_hw.fpga.family import ECP5, SERIES_7, ULTRASCALE_PLUS, Family
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.network import Input, MaxPool, Network
 from support.strategies import conv_networks, networks, random_network
 

@@ -16,10 +16,10 @@ import pytest
 from bnn_hw.artefacts.manifest import MANIFEST, read_manifest
 from bnn_hw.errors import ArtefactError, ToolError
 from bnn_hw.fpga.boards import BOARDS
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.file import save_network
 from bnn_hw.network.network import Input
 from bnn_hw.synth import LayerReport, Synthesis, check_synthesis, description, synthesis, synthesize
-from bnn_hw.synth.cells import Usage
 from bnn_hw.synth.route import Route
 from bnn_hw.synth.yosys import count_cells
 from support.strategies import random_network
@@ -208,19 +208,19 @@ def test_a_tool_that_fails_is_named_with_its_error_and_log(tmp_path: Path) -> No
     assert "ERROR" in log.read_text()
 
 
-def _synthesis(folder: Path, board: str, usage: Usage, **changes: Any) -> Synthesis:
+def _synthesis(folder: Path, board: str, usage: Resources, **changes: Any) -> Synthesis:
     return Synthesis(folder, BOARDS[board], (LayerReport("fc1", usage, None, None),), {}, **changes)
 
 
 @pytest.mark.parametrize(
     ("usage", "shortages"),
     [
-        (Usage(luts=8_640, block_rams=26, dsps=20), []),
-        (Usage(luts=8_641), ["8,641 LUT of 8,640"]),
-        (Usage(block_rams=26.5, dsps=21), ["26.5 BSRAM of 26", "21 DSP of 20"]),
+        (Resources(luts=8_640, block_rams=26, dsps=20), []),
+        (Resources(luts=8_641), ["8,641 LUT of 8,640"]),
+        (Resources(block_rams=26.5, dsps=21), ["26.5 BSRAM of 26", "21 DSP of 20"]),
     ],
 )
-def test_what_the_board_lacks_is_named(tmp_path: Path, usage: Usage, shortages: list[str]) -> None:
+def test_what_the_board_lacks_is_named(tmp_path: Path, usage: Resources, shortages: list[str]) -> None:
     synthesis = _synthesis(tmp_path / "synth", "tangnano9k", usage)
     assert description(synthesis)["shortages"] == shortages
     if not shortages:
@@ -232,9 +232,9 @@ def test_what_the_board_lacks_is_named(tmp_path: Path, usage: Usage, shortages: 
 
 def test_a_clock_that_is_just_reached_is_enough(tmp_path: Path) -> None:
     route = Route(100, 100.0, ("a", "b"), 1, {}, "x.bit")
-    check_synthesis(_synthesis(tmp_path, "ulx3s-85f", Usage(), route=route))
+    check_synthesis(_synthesis(tmp_path, "ulx3s-85f", Resources(), route=route))
     with pytest.raises(ToolError, match=r"^nextpnr reached 99\.90 MHz of 100 MHz: the critical path is from a to b "):
-        check_synthesis(_synthesis(tmp_path, "ulx3s-85f", Usage(), route=replace(route, fmax_mhz=99.9)))
+        check_synthesis(_synthesis(tmp_path, "ulx3s-85f", Resources(), route=replace(route, fmax_mhz=99.9)))
 
 
 def test_what_does_not_fit_is_not_routed(make_build: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,15 @@ import numpy as np
 import pytest
 
 from bnn_hw.artefacts.manifest import read_manifest
-from bnn_hw.design.names import layer_instance, layer_of, top_name
+from bnn_hw.design.lower import lower
+from bnn_hw.design.names import ACCELERATOR, UART_ACCELERATOR, layer_instance, top_name
+from bnn_hw.design.plan_file import load_plan
 from bnn_hw.design.planner import find_plan
 from bnn_hw.flow.build import build
 from bnn_hw.fpga.boards import BOARDS
+from bnn_hw.network.file import load_network
 from bnn_hw.network.network import Conv, Dense, Input, Layer, MaxPool, Network, Scores
-from bnn_hw.synth.hierarchy import kept_modules
+from bnn_hw.synth.hierarchy import unit_modules
 from support.keywords import SYSTEMVERILOG, VHDL
 
 _KEYWORDS: Final = {*SYSTEMVERILOG, *VHDL}
@@ -38,11 +41,11 @@ def test_no_word_comes_out_as_it_went_in() -> None:
     instances = [layer_instance(word) for word in _WORDS]
     assert len({*tops, *instances}) == 2 * len(_WORDS)
     assert not _KEYWORDS & {*tops, *instances}
-    for word, top, instance in zip(_WORDS, tops, instances, strict=True):
+    before = ("input0", "input12", "window", "pixels")
+    parts = {layer_instance(word, part) for word in _WORDS for part in before} | {"_argmax", "_argmax_input"}
+    assert len(parts | set(instances)) == len(_WORDS) * (1 + len(before)) + 2
+    for top in tops:
         assert re.fullmatch(r"[a-z](_?[a-z0-9])*", top)  # VHDL's basic identifiers, which are the others' too
-        parts = [instance, *(layer_instance(word, before) for before in ("input0", "input12", "window", "pixels"))]
-        assert [layer_of(part) for part in parts] == [word] * 5
-    assert [layer_of(part) for part in ("_argmax", "_argmax_input")] == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -84,11 +87,15 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return build(network, board, find_plan(network, board, 1e5), folder, verify=board.processor is not None).folder
 
 
-def test_its_layers_are_found(built: Path) -> None:
-    manifest = read_manifest(built)
-    kept = kept_modules((built / "rtl" / f"{manifest.top}.v").read_text(), manifest.top)
-    found = {layer_of(module.rpartition(".")[2]) for module in kept if ".accelerator." in module}
-    assert found == {None, "window", "pixels", *_HIDDEN, "scores_"}
+def test_its_units_are_modules(built: Path) -> None:
+    manifest, network = read_manifest(built), load_network(built / "network.safetensors")
+    design = lower(network, load_plan(built / "plan.json", network, BOARDS[manifest.board]))
+    for suffix, accelerator in {"": ACCELERATOR, "_uart": UART_ACCELERATOR}.items():
+        path = built / "rtl" / f"{manifest.top}{suffix}.v"
+        if path.exists():
+            units = unit_modules(design, path.stem, accelerator)
+            assert set(units.values()) == {"window", "pixels", *_HIDDEN, "scores_", "(result)"}
+            assert all(f"module \\{module} " in path.read_text() for module in units)
 
 
 @pytest.mark.parametrize("standard", ["1364-2005", "1800-2017"])

@@ -4,10 +4,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from bnn_hw.design.estimate import Resources, frame_resources, unit_resources
+from bnn_hw.design.estimate import frame_resources, unit_resources
 from bnn_hw.design.lower import Design
 from bnn_hw.design.units import Argmax, Convert, MatVec, Pool, Slide, Unit, Window
 from bnn_hw.fpga.family import SERIES_7, Family
+from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.network import Step
 
 __all__ = ["Stage", "conversion_resources", "engine_resources", "stage_resources", "stages", "with_lut_bits"]
