@@ -42,19 +42,19 @@ class Shape:
     weight_luts: int
     weight_parts: float
 
-    @property
+    @cached_property
     def engine(self) -> MatVec | Pool:
         """The unit that computes the layer."""
         engine = self.units[-1]
         assert isinstance(engine, MatVec | Pool)
         return engine
 
-    @property
+    @cached_property
     def lanes_in(self) -> int:
         """The elements of a word that it takes."""
         return self.engine.lanes if isinstance(self.engine, Pool) else self.engine.simd
 
-    @property
+    @cached_property
     def lanes_out(self) -> int:
         """The elements of a word that it gives."""
         return self.engine.lanes if isinstance(self.engine, Pool) else self.engine.pe

@@ -19,7 +19,13 @@ class Resources:
     lut_ram: int = 0  # of the look-up tables, those that are written to: memory or shift registers
 
     def __add__(self, other: "Resources") -> "Resources":
-        return Resources(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+        return Resources(  # one by one, since the planner adds thousands
+            self.luts + other.luts,
+            self.flip_flops + other.flip_flops,
+            self.block_rams + other.block_rams,
+            self.dsps + other.dsps,
+            self.lut_ram + other.lut_ram,
+        )
 
     def __mul__(self, count: int) -> "Resources":
         return Resources(*(count * value for value in vars(self).values()))
