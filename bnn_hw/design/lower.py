@@ -27,6 +27,7 @@ from bnn_hw.network.network import (
     layer_sums,
     scaled_limits,
     scaled_reach,
+    weight_layer,
     weight_matrix,
 )
 
@@ -105,7 +106,7 @@ def lower(network: Network, plan: Plan) -> Design:
     remaining, lanes, units, edges = iter(plan.layers), input_lanes(network), list[Unit](), list[Edge]()
     stream = Edge(None, None, lanes, element_bits(network.input.signal))
     for index, step in enumerate(network.steps):
-        planned = None if isinstance(step.layer, MaxPool) else next(remaining)
+        planned = next(remaining) if weight_layer(step.layer) else None
         for unit in layer_units(step, lanes, planned, first=index == 0, runtime_weights=plan.runtime_weights):
             units.append(unit)
             edges.append(replace(stream, target=unit.name))

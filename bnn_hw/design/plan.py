@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.family import SERIES_7, Family
-from bnn_hw.network.network import Conv, MaxPool, Network, WeightLayer
+from bnn_hw.network.network import Network, WeightLayer, pixel_channels, weight_layer
 
 __all__ = ["LayerPlan", "Plan", "check_plan", "weight_layers"]
 
@@ -57,8 +57,8 @@ def _check_layer(layer: WeightLayer, planned: LayerPlan) -> None:
         raise ArtefactError(
             f"plan, layer {layer.name}: pe must be in 1..{outputs} and simd in 1..{inputs}, not {planned.pe} and {planned.simd}"
         )
-    channels = layer.weights.shape[-1]
-    if isinstance(layer, Conv) and channels % planned.simd and planned.simd % channels:
+    channels = pixel_channels(layer)
+    if channels and channels % planned.simd and planned.simd % channels:
         raise ArtefactError(
             f"plan, layer {layer.name}: simd must divide the {channels} channels of a pixel or be a multiple of them, "
             f"not {planned.simd}"
@@ -72,4 +72,4 @@ def _check_layer(layer: WeightLayer, planned: LayerPlan) -> None:
 
 def weight_layers(network: Network) -> list[WeightLayer]:
     """Returns the layers that have a plan."""
-    return [layer for layer in network.layers if not isinstance(layer, MaxPool)]
+    return [layer for layer in map(weight_layer, network.layers) if layer]

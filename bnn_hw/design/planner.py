@@ -19,7 +19,7 @@ from bnn_hw.design.shapes import BUDGET, Shape, Shapes
 from bnn_hw.design.units import MatVec
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board
-from bnn_hw.network.network import MaxPool, Network
+from bnn_hw.network.network import Network, weight_layer
 
 __all__ = ["BUDGET", "find_plan", "limits"]
 
@@ -177,7 +177,7 @@ class _Search:
 
     def _nearest(self, cycles: int) -> list[Shape]:
         """Returns the shape of each layer with weights that costs the least, as far as that is known without circuits."""
-        layers = [index for index, step in enumerate(self._steps) if not isinstance(step.layer, MaxPool)]
+        layers = [index for index, step in enumerate(self._steps) if weight_layer(step.layer)]
         return [min(self._shapes.of(index, cycles), key=lambda shape: shape.least_cost(self._price)) for index in layers]
 
     def _tries(self, cycles: int) -> Iterator[_Found]:
@@ -214,7 +214,7 @@ class _Search:
         ways = {input_lanes(self._network): _Way(0, ())}
         for index, step in enumerate(self._steps):
             after: dict[int, _Way] = {}
-            shapes = [] if isinstance(step.layer, MaxPool) else self._shapes.cheapest(index, cycles, price)
+            shapes = self._shapes.cheapest(index, cycles, price) if weight_layer(step.layer) else []
             for lanes, way in ways.items():
                 for shape in shapes or [self._shapes.pooling(index, lanes)]:
                     cost = way.cost + shape.cost(price) + self._shapes.converter_luts(index, lanes, shape.lanes_in)

@@ -20,7 +20,7 @@ from bnn_hw.design.units import MatVec, Pool, Unit
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.memory_layout import bits_per_block_ram, block_rams, lut_ram_luts, lut_rom_luts
 from bnn_hw.fpga.resources import Resources
-from bnn_hw.network.network import Conv, MaxPool, Network, Signal, WeightLayer
+from bnn_hw.network.network import Network, Signal, WeightLayer, pixel_channels, weight_layer
 
 __all__ = ["BUDGET", "Shape", "Shapes"]
 
@@ -165,10 +165,10 @@ class Shapes:
         board are left out, unless that holds for all.
         """
         step = self._steps[index]
-        layer = step.layer
-        assert not isinstance(layer, MaxPool)
+        layer = weight_layer(step.layer)
+        assert layer
         outputs = len(layer.weights)
-        poolings = takewhile(lambda after: isinstance(after.layer, MaxPool), self._steps[index + 1 :])
+        poolings = takewhile(lambda after: not weight_layer(after.layer), self._steps[index + 1 :])
         word_cycles = max((unit.cycles for pooling in poolings for unit in pool_units(pooling, outputs)), default=1)
         least_pe = -(-outputs // max(1, cycles // word_cycles))
         places = prod(step.output.shape[:-1])
@@ -220,8 +220,8 @@ def _simd_choices(layer: WeightLayer, signal: Signal) -> list[int]:
     input, of which multiples cost less to make.
     """
     inputs = layer.weights[0].size
-    if isinstance(layer, Conv):
-        channels = layer.weights.shape[3]
+    channels = pixel_channels(layer)
+    if channels:
         return sorted({*divisors(channels), *(channels * pixels for pixels in _least(inputs // channels))})
     least = _least(inputs)
     eights = {-(-count // 8) * 8 for count in least if count <= inputs // 8 * 8} if signal.dtype != "bit" else set()

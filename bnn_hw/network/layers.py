@@ -27,6 +27,8 @@ __all__ = [
     "WeightLayer",
     "dtype_bits",
     "element_bits",
+    "pixel_channels",
+    "weight_layer",
     "weight_matrix",
 ]
 
@@ -221,6 +223,24 @@ def dtype_bits(dtype: Dtype) -> int:
 def element_bits(signal: Signal) -> int:
     """Returns the width of a signal's elements in bits."""
     return dtype_bits(signal.dtype)
+
+
+def weight_layer(layer: Layer) -> WeightLayer | None:
+    """Returns the layer if it has weights, else None."""
+    match layer:
+        case Dense() | DenseRelu() | Conv() | Scores():
+            return layer
+        case MaxPool():
+            return None
+
+
+def pixel_channels(layer: WeightLayer) -> int | None:
+    """Returns the channels of a pixel of a layer that reads windows, or None for one that reads whole vectors."""
+    match layer:
+        case Conv():
+            return layer.weights.shape[3]
+        case Dense() | DenseRelu() | Scores():
+            return None
 
 
 def weight_matrix(layer: WeightLayer) -> np.ndarray:

@@ -36,6 +36,8 @@ from bnn_hw.network.layers import (
     WeightLayer,
     dtype_bits,
     element_bits,
+    pixel_channels,
+    weight_layer,
     weight_matrix,
 )
 
@@ -58,8 +60,10 @@ __all__ = [  # the layers too, so that a network and its layers come from one pl
     "dtype_bits",
     "element_bits",
     "layer_sums",
+    "pixel_channels",
     "scaled_limits",
     "scaled_reach",
+    "weight_layer",
     "weight_matrix",
     "window_places",
 ]
