@@ -60,8 +60,7 @@ def estimates(design: Design) -> dict[str, Resources]:
     plan = design.plan
     amounts = {name: Resources() for name in (*(layer.name for layer in design.network.layers), RESULT)}
     for unit in design.units:
-        layer = None if isinstance(unit, Argmax) else unit.layer
-        amounts[layer or RESULT] += unit_resources(unit, plan.family, plan.levels)
+        amounts[unit.layer or RESULT] += unit_resources(unit, plan.family, plan.levels)
     return {**amounts, SHELL: SHELL_RESOURCES + SWAP_RESOURCES if plan.runtime_weights else SHELL_RESOURCES}
 
 

@@ -302,6 +302,7 @@ class Argmax:
     name: str
     classes: int
     score_bits: int
+    layer: None = None  # it belongs to none
 
     @property
     def cycles(self) -> int:

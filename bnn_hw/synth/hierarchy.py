@@ -7,18 +7,9 @@ from collections.abc import Mapping
 from bnn_hw.design.estimate import RESULT, SHELL
 from bnn_hw.design.lower import Design
 from bnn_hw.design.names import TOP, dot_module
-from bnn_hw.design.units import Argmax, Convert, MatVec, Pool, Slide, Unit
+from bnn_hw.design.units import MatVec
 
-__all__ = ["cells_by_layer", "row_of", "shared_modules", "unit_modules"]
-
-
-def row_of(unit: Unit) -> str:
-    """Returns the row of the report to which a unit belongs: its layer, or `RESULT`."""
-    match unit:
-        case Convert() | Slide() | MatVec() | Pool():
-            return unit.layer or RESULT
-        case Argmax():
-            return RESULT
+__all__ = ["cells_by_layer", "shared_modules", "unit_modules"]
 
 
 def unit_modules(design: Design, top: str, accelerator: str) -> dict[str, str]:
@@ -26,7 +17,7 @@ def unit_modules(design: Design, top: str, accelerator: str) -> dict[str, str]:
 
     `accelerator`: the accelerator's path under `top` (see `bnn_hw.design.names`).
     """
-    return {f"{top}.{accelerator}.{unit.name}": row_of(unit) for unit in design.units}
+    return {f"{top}.{accelerator}.{unit.name}": unit.layer or RESULT for unit in design.units}
 
 
 def shared_modules(design: Design, top: str) -> list[str]:

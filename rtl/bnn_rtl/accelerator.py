@@ -57,7 +57,7 @@ class Accelerator(Component):
             members["weights"] = In(WeightsSignature(window.word_bits))
         self._components: dict[str, _UnitComponent] = {}
         for unit in design.units:
-            banks = {} if isinstance(unit, ArgmaxUnit) or unit.layer is None else self._banks.get(unit.layer, {})
+            banks = self._banks.get(unit.layer, {}) if unit.layer else {}
             self._components[unit.name] = _component(unit, dots, plan.family, banks)
         super().__init__(members)
 
