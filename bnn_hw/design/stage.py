@@ -8,8 +8,8 @@ place, starts with a word of its own; converters make words of one width into wo
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
 
+from bnn_hw.contract.streams import STREAM_BITS
 from bnn_hw.network.network import (
     Conv,
     Dense,
@@ -40,8 +40,6 @@ __all__ = [
     "signed_bits",
     "stages",
 ]
-
-STREAM_BITS: Final = 64  # the width of the accelerator's input stream
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from bnn_host.simulated.axi_dma import S2MM, DmaRegister
 from bnn_host.simulated.registers import pl_clock
 from bnn_hw.contract.registers import DIGEST_WORDS, Register
+from bnn_hw.contract.streams import STREAM_BITS
 from bnn_hw.contract.system import (
     ACCELERATOR,
     DMA,
@@ -20,7 +21,6 @@ from bnn_hw.contract.system import (
     accelerator_vlnv,
     block_design,
 )
-from bnn_hw.design.stage import STREAM_BITS
 from bnn_hw.fpga.boards import Board, Processor
 
 __all__ = ["hwh"]
