@@ -20,6 +20,7 @@ from bnn_hw.contract.feasible import check_feasible
 from bnn_hw.contract.registers import ADDRESS_BITS
 from bnn_hw.contract.system import block_design
 from bnn_hw.datasets.chosen import ChosenData
+from bnn_hw.datasets.of_network import NOT_ITS_DATA, identified_test_images, network_test_images
 from bnn_hw.datasets.sample import even_sample
 from bnn_hw.design.plan import load_plan
 from bnn_hw.design.planner import find_plan, limits
@@ -29,10 +30,9 @@ from bnn_hw.flow.build import BuildResult
 from bnn_hw.flow.build import build as make_build
 from bnn_hw.flow.verify import Verification, verify_build
 from bnn_hw.fpga.boards import Board, find_board
-from bnn_hw.network.data import NOT_ITS_DATA, identified_test_images, network_test_images
+from bnn_hw.models.packaged import find_model, is_packaged
 from bnn_hw.network.file import network_digest
 from bnn_hw.network.network import MaxPool, Network
-from bnn_hw.network.packaged import find_model, is_packaged
 from bnn_hw.network.vectors import Vectors, make_vectors
 from bnn_hw.vivado import make_bitstream
 

@@ -22,9 +22,9 @@ from bnn_hw.design.stage import STREAM_BITS
 from bnn_hw.flow.fusesoc import write_core
 from bnn_hw.flow.verify import Verification, verify_verilog
 from bnn_hw.fpga.boards import Board
+from bnn_hw.models.packaged import packaged_test_images
 from bnn_hw.network.file import network_digest, save_network
 from bnn_hw.network.network import Network
-from bnn_hw.network.packaged import packaged_test_images
 from bnn_hw.network.vectors import Vectors, make_vectors, save_vectors
 from bnn_hw.tools import require
 

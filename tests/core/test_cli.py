@@ -21,14 +21,14 @@ from click.testing import CliRunner
 from bnn_hw.cli import app
 from bnn_hw.cli.show import topology
 from bnn_hw.datasets import DATASETS, Dataset, Split
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.datasets.sample import even_sample
 from bnn_hw.flow.verify import Verification
 from bnn_hw.fpga.boards import BOARDS
+from bnn_hw.models.packaged import packaged_models, packaged_network, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.file import load_network, network_digest, save_network
 from bnn_hw.network.network import Conv, Dense, Input, MaxPool, Network, Scores
-from bnn_hw.network.packaged import packaged_models, packaged_network, packaged_test_images
-from bnn_hw.network.provenance import trained_on
 from bnn_training.catalogue import RECIPES
 from support.strategies import random_network
 

@@ -18,12 +18,12 @@ from PIL import Image
 
 from bnn_hw.cli import app, main
 from bnn_hw.datasets import Dataset, load_own_dataset
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.datasets.summary import summary
 from bnn_hw.errors import ArtefactError
+from bnn_hw.models.packaged import packaged_models, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.file import load_network, network_digest
-from bnn_hw.network.packaged import packaged_models, packaged_test_images
-from bnn_hw.network.provenance import trained_on
 from bnn_training.catalogue import RECIPES
 from bnn_training.checkpoint import load_checkpoint
 from bnn_training.forecast import Forecast
