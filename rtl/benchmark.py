@@ -21,8 +21,8 @@ from bnn_hw.design.planner import find_plan
 from bnn_hw.errors import ArtefactError, BnnHwError
 from bnn_hw.flow.build import build
 from bnn_hw.fpga.boards import BOARDS, Board
+from bnn_hw.models.packaged import packaged_network
 from bnn_hw.network.network import Network
-from bnn_hw.network.packaged import packaged_network
 from bnn_hw.synth import Synthesis, synthesize
 
 _PLANS: Final = Path(__file__).parent / "plans"

@@ -16,9 +16,11 @@ from bnn_hw.cli.data import data_options
 from bnn_hw.cli.model import MODEL_HELP, fold_checkpoint
 from bnn_hw.cli.parameters import NEW_FOLDER, CountOrWord, FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, shape_text, table, warn
+from bnn_hw.contract.feasible import check_feasible
 from bnn_hw.contract.registers import ADDRESS_BITS
 from bnn_hw.contract.system import block_design
 from bnn_hw.datasets.chosen import ChosenData
+from bnn_hw.datasets.of_network import NOT_ITS_DATA, identified_test_images, network_test_images
 from bnn_hw.datasets.sample import even_sample
 from bnn_hw.design.estimate import design_resources
 from bnn_hw.design.lower import Design
@@ -30,10 +32,9 @@ from bnn_hw.flow.build import BuildResult
 from bnn_hw.flow.build import build as make_build
 from bnn_hw.flow.verify import Verification, verify_build
 from bnn_hw.fpga.boards import Board, find_board
-from bnn_hw.network.data import NOT_ITS_DATA, identified_test_images, network_test_images
+from bnn_hw.models.packaged import find_model, is_packaged
 from bnn_hw.network.file import network_digest
 from bnn_hw.network.network import Network, Step
-from bnn_hw.network.packaged import find_model, is_packaged
 from bnn_hw.network.vectors import Vectors, make_vectors
 from bnn_hw.vivado import make_bitstream
 
@@ -52,9 +53,13 @@ _VECTOR_IMAGES: Final = 256
     help="The build's folder; without it build/<name>-<board>, where <name> has the digest of a network that is not packaged.",
 )
 @click.option("--replace", "replaced", is_flag=True, help="Delete what was made there of another build, such as a bitstream.")
-@click.option("--plan", "plan_path", type=click.Path(path_type=Path), help="A plan.json, as a build writes it, edited.")
+@click.option(
+    "--plan",
+    "plan_path",
+    type=click.Path(path_type=Path),
+    help="A plan.json, as a build writes it, edited.",
+)
 @click.option("--fps", type=FiniteFloat(min=0, min_open=True), help="Find the cheapest plan that reaches so many images/s.")
-@click.option("--fit", is_flag=True, help="Find the fastest plan that the board has room for; without other options too.")
 @click.option("--runtime-weights", is_flag=True, help="Make weights replaceable without synthesis, by a network of the same shape.")
 @click.option("--verify/--no-verify", "verified", default=True, help="Simulate the Verilog before the build is sealed.")
 @click.option("--bitstream", "with_bitstream", is_flag=True, help="Then run Vivado, as `bnn_hw bitstream` does.")
@@ -69,7 +74,6 @@ def build(
     replaced: bool,
     plan_path: Path | None,
     fps: float | None,
-    fit: bool,
     runtime_weights: bool,
     verified: bool,
     with_bitstream: bool,
@@ -77,9 +81,9 @@ def build(
 ) -> None:
     """Make verified Verilog from a network.
 
-    The plan says what is computed in a cycle: --fit, --fps and --plan are the ways to come to one. `bnn_hw synth` shows what
-    the build takes of the FPGA. Its vectors, which every executor replays, are 256 test images of --data, or else the packaged
-    test images; random inputs where the package has none.
+    The plan says what is computed in a cycle: the fastest that the board has room for, or that of --fps or --plan. `bnn_hw
+    synth` shows what the build takes of the FPGA. Its vectors, which every executor replays, are 256 test images of --data, or
+    else the packaged test images; random inputs where the package has none.
 
     \b
     bnn_hw build --model mnist
@@ -87,19 +91,20 @@ def build(
     bnn_hw build --model mnist-small --board zcu104 --fps 1e6
     bnn_hw build --model network.safetensors --plan plan.json --out build/mine
     """
-    if sum((plan_path is not None, fps is not None, fit)) > 1:
-        raise UsageError("--plan, --fps and --fit exclude each other: a plan already says how fast it is")
+    if plan_path is not None and fps is not None:
+        raise UsageError("--plan and --fps exclude each other: a plan already says how fast it is")
     board = find_board(board_name)
     if with_bitstream:
         block_design(board, ADDRESS_BITS)  # so that a board without a processor is refused before the build
     network = find_model(model, fold_checkpoint)
     if name is not None:
         network = replace(network, name=name)
-    vectors = _test_vectors(network, data)
+    check_feasible(network, board, runtime_weights=runtime_weights)  # before a plan is sought and images are read
     if plan_path is not None:
         plan = load_plan(plan_path, network, board, runtime_weights=runtime_weights)
     else:
         plan = find_plan(network, board, fps, runtime_weights=runtime_weights)
+    vectors = _test_vectors(network, data)
     folder = out if out is not None else _default_folder(network, board)
     with console.status(f"building {network.name}") as status:
         result = make_build(
@@ -115,9 +120,9 @@ def build(
         overlay = make_bitstream(folder, on_step=lambda step: status.update(f"{folder}: {step}")) if with_bitstream else None
     origin = _origin(vectors, result)
     if as_json:
-        print_json(_summary(result) | {"vectors": origin, "bitstream": overlay and asdict(overlay)})
+        print_json(_summary(result, board) | {"vectors": origin, "bitstream": overlay and asdict(overlay)})
         return
-    _show(result, origin)
+    _show(result, board, origin)
     if overlay:
         show_bitstream(folder, overlay)
 
@@ -146,7 +151,7 @@ def _origin(vectors: Vectors | None, result: BuildResult) -> str:
     return "random inputs" if result.vector_accuracy is None else "packaged test images"
 
 
-def _summary(result: BuildResult) -> dict[str, object]:
+def _summary(result: BuildResult, board: Board) -> dict[str, object]:
     manifest = result.manifest
     return {
         "folder": str(result.folder),
@@ -158,19 +163,19 @@ def _summary(result: BuildResult) -> dict[str, object]:
         "images_per_s": manifest.clock_mhz * 1e6 / manifest.cycles_per_image,
         "weight_bits": result.design.network.weight_bits,
         "estimate": asdict(design_resources(result.design)),
-        "limit": limits(result.design, find_board(manifest.board)),
+        "limit": limits(result.design, board),
         "verification": asdict(result.verification) if result.verification else None,
         "test_accuracy": result.design.network.provenance.get("test_accuracy"),
         "vector_accuracy": result.vector_accuracy,
     }
 
 
-def _show(result: BuildResult, vectors: str) -> None:
+def _show(result: BuildResult, board: Board, vectors: str) -> None:
     network, manifest, verification = result.design.network, result.manifest, result.verification
     rows = [_row(result.design, step, engine) for step, engine in zip(network.steps, result.design.engines, strict=True)]
     columns = ("layer", "input", "output", "PE", "SIMD", "cycles", "weight bits")
     table(f"{network.name} on {manifest.board}", columns, rows)
-    resources, board = design_resources(result.design), find_board(manifest.board)
+    resources = design_resources(result.design)
     images_per_s = manifest.clock_mhz * 1e6 / manifest.cycles_per_image
     facts = {
         "accuracy": f"{percent(network.provenance.get('test_accuracy'))} of test set, {percent(result.vector_accuracy)} of vectors",

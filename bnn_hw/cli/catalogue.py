@@ -8,9 +8,9 @@ import click
 
 from bnn_hw.cli.show import json_option, percent, print_json, table, topology
 from bnn_hw.fpga.boards import BOARDS
+from bnn_hw.models.packaged import packaged_models, packaged_network
 from bnn_hw.network.file import network_bytes
 from bnn_hw.network.network import Network
-from bnn_hw.network.packaged import packaged_models, packaged_network
 from bnn_hw.tools import TOOLS
 
 __all__ = ["boards", "doctor", "models"]

@@ -13,13 +13,13 @@ from bnn_hw.cli.model import MODEL_HELP, fold_checkpoint
 from bnn_hw.cli.show import cache_folder, json_option, percent, print_json, table, warn
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.image_file import read_images
+from bnn_hw.datasets.of_network import NOT_ITS_DATA, identified_test_images, unlike_training
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError, UsageError
+from bnn_hw.models.packaged import find_model, packaged_test_images
 from bnn_hw.network import golden
-from bnn_hw.network.data import NOT_ITS_DATA, identified_test_images, unlike_training
 from bnn_hw.network.decisions import DECISION_COLUMNS, SHOWN_IMAGES, decision_row, decisions
 from bnn_hw.network.network import Network
-from bnn_hw.network.packaged import find_model, packaged_test_images
-from bnn_hw.network.provenance import trained_on
 
 __all__ = ["infer"]
 

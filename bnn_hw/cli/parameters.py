@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import click
 
+from bnn_hw.models.packaged import has_format
 from bnn_hw.network.file import NETWORK_FORMAT
-from bnn_hw.network.packaged import has_format
 
 __all__ = ["CHECKPOINT", "NEW_FILE", "NEW_FOLDER", "CountOrWord", "FiniteFloat"]
 

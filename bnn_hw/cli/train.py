@@ -2,9 +2,9 @@
 """`bnn_hw train`."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bnn_hw.cli.data import data_options
 from bnn_hw.cli.export import fold_options, save_folded
 from bnn_hw.cli.parameters import NEW_FOLDER, FiniteFloat
-from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, table
-from bnn_hw.datasets import Dataset
+from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, table, warn
 from bnn_hw.datasets.chosen import ChosenData
-from bnn_hw.datasets.pixels import pixel_notes
 from bnn_hw.datasets.summary import summary
-from bnn_hw.errors import UsageError
 from bnn_hw.tools import require
 
 if TYPE_CHECKING:
@@ -27,11 +24,8 @@ if TYPE_CHECKING:
 
     from bnn_training.export import Ties
     from bnn_training.model import BinaryNetwork
-    from bnn_training.recipes import Recipe
-    from bnn_training.trainer import EpochReport, Start
-
-    EpochHook = Callable[[EpochReport, BinaryNetwork], None]
-    StepHook = Callable[[int, int, int], None]
+    from bnn_training.runs import Run, Watch
+    from bnn_training.trainer import EpochReport
 
 __all__ = ["train"]
 
@@ -84,103 +78,44 @@ def train(
     torchrun --nproc-per-node 4 -m bnn_training --recipe cifar10-bnn-theano
     """
     require("torch")
-    from bnn_training.catalogue import network_name
+    from bnn_training.chosen_recipe import chosen_recipe
     from bnn_training.devices import find_device, set_threads
     from bnn_training.distributed import process_group, rank
+    from bnn_training.runs import plan_run, run_start, train_run
 
-    start = _start(extend, restart)
-    recipe = _recipe(recipe_name, width, changes)
+    start = run_start(extend, restart, os.environ)
+    recipe = chosen_recipe(recipe_name, changes, width)
     set_threads(threads, os.environ)
     device = find_device(device_name)
-    dataset = data.open(recipe.dataset, cache_folder())
-    recipe = replace(recipe, dataset=dataset.name)
-    default_name = network_name(recipe, dataset.identity)
-    run = default_name if default_name == recipe.name else f"{default_name}-{recipe.name}"
-    task = _Task(recipe, dataset, name or default_name, out if out is not None else Path("runs") / (name or run), start)
+    run = plan_run(recipe, data.open(recipe.dataset, cache_folder()), name, out)
     with process_group(os.environ, device) as device:
         if rank() == 0:
-            _show_data(recipe, dataset, as_json)
+            _show_data(run, as_json)
         if dry_run:
-            _show_forecast(recipe, dataset, device, as_json)
+            _show_forecast(run, device, as_json)
             return
-        best = _train(task, device, compiled, tensorboard)
+        with _progress(run, shown=rank() == 0) as watch:
+            best = train_run(run, start, device, watch, compiled=compiled, tensorboard=tensorboard)
         if rank() == 0:
-            _finish(task, best, device, ties, as_json)
+            _show_result(run, best, device, ties, as_json)
 
 
-@dataclass(frozen=True)
-class _Task:
-    """What is to be trained."""
-
-    recipe: "Recipe"
-    dataset: Dataset
-    name: str  # of the network
-    folder: Path
-    start: "Start"
-
-
-def _start(extend: bool, restart: bool) -> "Start":
-    if extend and restart:
-        raise UsageError("--extend and --restart exclude each other: one goes on, the other begins anew")
-    if restart and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0)):
-        return "resume"  # torchrun has started the processes again, after they had begun anew
-    return "restart" if restart else "extend" if extend else "resume"
-
-
-def _recipe(name: str, width: float | None, changes: dict[str, Any]) -> "Recipe":
-    """Returns a recipe with the changes that options make."""
-    from bnn_training.catalogue import RECIPES
-    from bnn_training.topology import scaled_topology
-
-    if name not in RECIPES:
-        raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, not {name!r}")
-    if changes["pixel_threshold"] is not None and (RECIPES[name].input_dtype, RECIPES[name].preprocessing) != ("bit", "pixels"):
-        raise UsageError(f"--pixel-threshold makes bits of pixels, and {name} takes more than a bit of each; leave it out")
-    recipe = replace(RECIPES[name], **{field: value for field, value in changes.items() if value is not None})
-    return recipe if width is None else replace(recipe, topology=scaled_topology(recipe.topology, width))
-
-
-def _show_data(recipe: "Recipe", dataset: Dataset, as_json: bool) -> None:
+def _show_data(run: "Run", as_json: bool) -> None:
     """Shows what was read of a data set, and what is likely to be a mistake in it."""
-    from bnn_training.recipes import recipe_input
+    from bnn_training.runs import run_notes
 
     if not as_json:
-        table(dataset.name, ("", ""), summary(dataset))
-    notes = dataset.notes
-    if recipe.preprocessing == "pixels":
-        notes += pixel_notes(dataset, recipe_input(recipe, dataset.train.images.shape[1:]))
-    for note in notes:
-        click.echo(f"{click.style('warning:', fg='yellow')} {note}", err=True)
-
-
-def _train(task: _Task, device: "torch.device", compiled: bool, tensorboard: bool) -> Path:
-    """Trains with a progress bar, and with TensorBoard's events if they are wanted; returns the best checkpoint."""
-    from bnn_training.distributed import rank
-    from bnn_training.trainer import train as run
-
-    what: dict[str, Any] = {"name": task.name, "start": task.start, "device": device, "compiled": compiled}
-    with ExitStack() as stack:
-        if rank() > 0:
-            return run(task.recipe, task.dataset, task.folder, **what)
-        show_epoch, on_step = stack.enter_context(_progress(task.recipe))
-        hooks = [show_epoch]
-        if tensorboard:
-            require("tensorboard")
-            from bnn_training.tensorboard import tensorboard_log
-
-            hooks.append(stack.enter_context(tensorboard_log(task.folder)))
-
-        def on_epoch(report: "EpochReport", network: "BinaryNetwork") -> None:
-            for hook in hooks:
-                hook(report, network)
-
-        what |= {"on_start": lambda message: click.echo(message, err=True), "on_epoch": on_epoch, "on_step": on_step}
-        return run(task.recipe, task.dataset, task.folder, **what)
+        table(run.dataset.name, ("", ""), summary(run.dataset))
+    for note in run_notes(run):
+        warn(note)
 
 
 @contextmanager
-def _progress(recipe: "Recipe") -> Iterator[tuple["EpochHook", "StepHook"]]:
-    """Shows a progress bar; yields what moves it."""
+def _progress(run: "Run", *, shown: bool) -> Iterator["Watch"]:
+    """Shows a progress bar, if it is to be `shown`; yields what moves it."""
+    from bnn_training.runs import Watch
+
+    epochs = run.recipe.epochs
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -188,44 +123,42 @@ def _progress(recipe: "Recipe") -> Iterator[tuple["EpochHook", "StepHook"]]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[last]}"),
     )
-    with Progress(*columns, console=console) as progress:
-        bar = progress.add_task(recipe.name, last="", visible=False)  # until there is a step
+    with Progress(*columns, console=console, disable=not shown) as progress:
+        bar = progress.add_task(run.recipe.name, last="", visible=False)  # until there is a step
 
         def on_step(epoch: int, done: int, steps: int) -> None:
-            progress.update(bar, description=f"epoch {epoch}/{recipe.epochs}", completed=done, total=steps, visible=True)
+            progress.update(bar, description=f"epoch {epoch}/{epochs}", completed=done, total=steps, visible=True)
 
         def on_epoch(report: "EpochReport", network: "BinaryNetwork") -> None:
             held_out = "" if report.validation_accuracy is None else f", validation {percent(report.validation_accuracy)}"
             progress.update(bar, last=f"loss {report.loss:.4f}, accuracy {percent(report.train_accuracy)}{held_out}")
 
-        yield on_epoch, on_step
+        yield Watch(lambda message: click.echo(message, err=True), on_epoch, on_step)
 
 
-def _finish(task: _Task, best: Path, device: "torch.device", ties: "Ties", as_json: bool) -> None:
-    """Plots the training, folds its network and measures both; or says why it cannot be folded, and measures it."""
-    from bnn_training.curves import plot_curves
+def _show_result(run: "Run", best: Path, device: "torch.device", ties: "Ties", as_json: bool) -> None:
+    """Folds the network and shows how it measures; or shows why it cannot be folded, and how the PyTorch model measures."""
     from bnn_training.export import folding_obstacle, test_accuracy
-    from bnn_training.run_folder import CURVES, LOG, NETWORK
+    from bnn_training.run_folder import NETWORK
 
-    require("matplotlib")
-    plot_curves(task.folder / LOG, task.folder / CURVES)
-    test = task.dataset.test
-    obstacle = folding_obstacle(task.recipe)
+    test = run.dataset.test
+    obstacle = folding_obstacle(run.recipe)
     if obstacle is None:
-        save_folded(best, task.folder / NETWORK, test, task.name, ties, as_json)
+        save_folded(best, run.folder / NETWORK, test, run.name, ties, as_json)
         return
-    measured = test_accuracy(best, task.dataset, device)
+    measured = test_accuracy(best, run.dataset, device)
     if as_json:
         print_json({"checkpoint": str(best), "test_accuracy": measured, "not_folded": obstacle})
         return
     rows = [("checkpoint", str(best)), ("PyTorch model", f"{percent(measured)} of {len(test.labels):,} test images")]
-    table(task.recipe.name, ("", ""), [*rows, ("not folded", obstacle)])
+    table(run.recipe.name, ("", ""), [*rows, ("not folded", obstacle)])
 
 
-def _show_forecast(recipe: "Recipe", dataset: Dataset, device: "torch.device", as_json: bool) -> None:
+def _show_forecast(run: "Run", device: "torch.device", as_json: bool) -> None:
     from bnn_training.distributed import rank
     from bnn_training.forecast import forecast
 
+    recipe, dataset = run.recipe, run.dataset
     what = forecast(recipe, dataset, device)
     if rank() > 0:
         return

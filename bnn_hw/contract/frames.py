@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
+from bnn_hw.contract.streams import image_bytes
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.file import network_digest
 from bnn_hw.network.network import Network, element_bits
@@ -105,7 +106,7 @@ class Identity:
     @property
     def image_bytes(self) -> int:
         """The bytes of an image: its bits, bit 0 of byte 0 first, or a byte an element."""
-        return packed_bytes(self.elements) if self.dtype == "bit" else self.elements
+        return image_bytes(self.dtype, self.elements)
 
     @property
     def result_bytes(self) -> int:

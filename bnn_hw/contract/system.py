@@ -11,8 +11,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from bnn_hw.errors import ArtefactError
-from bnn_hw.fpga.boards import Board
+from bnn_hw.fpga.boards import Board, needed_processor
 
 __all__ = [
     "ACCELERATOR",
@@ -67,12 +66,11 @@ def block_design(board: Board, address_bits: int) -> System:
 
     Raises `ArtefactError` for a board without a processor.
     """
-    if board.processor is None:
-        raise ArtefactError(f"{board.name} has no processor, so no block design; `bnn_hw synth` makes its bitstream")
-    base = board.processor.registers_base
+    processor = needed_processor(board, ", so no block design; `bnn_hw synth` makes its bitstream")
+    base = processor.registers_base
     return System(
         Segment(base, max(_LEAST_RANGE, 1 << address_bits)),
         Segment(base + _DMA_OFFSET, _LEAST_RANGE),
-        Segment(0, board.processor.ddr_bytes),
+        Segment(0, processor.ddr_bytes),
         Segment(base + _DMA_OFFSET + _LEAST_RANGE, _LEAST_RANGE),
     )

@@ -8,8 +8,8 @@ Amaranth components, the resources, the memories of run-time weights, the simula
 
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Final
 
+from bnn_hw.contract.streams import RESULT_BITS, STREAM_BITS
 from bnn_hw.design.names import layer_instance
 from bnn_hw.design.plan import LayerPlan, Plan, check_plan
 from bnn_hw.design.units import Argmax, Compare, Convert, Dot, MatVec, Pool, Rescale, Slide, Unit, Window
@@ -32,8 +32,6 @@ from bnn_hw.network.network import (
 )
 
 __all__ = [
-    "RESULT_BITS",
-    "STREAM_BITS",
     "Design",
     "Edge",
     "divisors",
@@ -46,9 +44,6 @@ __all__ = [
     "pool_lanes",
     "pool_units",
 ]
-
-STREAM_BITS: Final = 64  # the width of the accelerator's input stream
-RESULT_BITS: Final = 32  # of a score and of the class on the output stream
 
 
 @dataclass(frozen=True)

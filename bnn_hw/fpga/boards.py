@@ -6,8 +6,9 @@ from typing import Final
 
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.family import ECP5, GOWIN, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
+from bnn_hw.fpga.processors import PROCESSOR_FAMILIES, ZYNQ_7000, ZYNQ_ULTRASCALE_PLUS, ProcessorFamily
 
-__all__ = ["BOARDS", "Board", "Processor", "Serial", "find_board"]
+__all__ = ["BOARDS", "Board", "Processor", "Serial", "find_board", "needed_processor"]
 
 
 _MOST_LEVELS: Final = 8
@@ -33,6 +34,11 @@ class Processor:
     ddr_bytes: int  # of memory that the DMA reaches, from address 0
     crystal_mhz: float  # of the reference clock
     registers_base: int  # where the processor sees the programmable logic
+
+    @property
+    def family(self) -> ProcessorFamily:
+        """The family of the processing system."""
+        return PROCESSOR_FAMILIES[self.ip]
 
 
 @dataclass(frozen=True)
@@ -64,11 +70,11 @@ class Board:
 
 
 def _zynq(pynq_name: str, ddr_mib: int, crystal_mhz: float) -> Processor:
-    return Processor("processing_system7", pynq_name, ddr_mib << 20, crystal_mhz, 0x4000_0000)
+    return Processor(ZYNQ_7000.ip, pynq_name, ddr_mib << 20, crystal_mhz, ZYNQ_7000.registers_base)
 
 
 def _ultrascale(pynq_name: str) -> Processor:
-    return Processor("zynq_ultra_ps_e", pynq_name, 2 << 30, 100 / 3, 0xA000_0000)
+    return Processor(ZYNQ_ULTRASCALE_PLUS.ip, pynq_name, 2 << 30, 100 / 3, ZYNQ_ULTRASCALE_PLUS.registers_base)
 
 
 # Pins: ULX3S v2.0 and later (github.com/emard/ulx3s, ulx3s_v20.lpf), iCEbreaker (github.com/YosysHQ/icestorm,
@@ -186,3 +192,10 @@ def find_board(name: str) -> Board:
     if name not in BOARDS:
         raise ArtefactError(f"board must be one of {', '.join(BOARDS)}, not {name!r}")
     return BOARDS[name]
+
+
+def needed_processor(board: Board, without: str) -> Processor:
+    """Returns the board's processor. Raises `ArtefactError` where it has none; `without` says what comes of that."""
+    if board.processor is None:
+        raise ArtefactError(f"{board.name} has no processor{without}")
+    return board.processor

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The packaged networks and test images."""
+"""The packaged networks and test images, and what finds them."""

@@ -38,7 +38,8 @@ update_ip_catalog
 create_bd_design system
 
 # The bitstream is loaded into a running system: DDR, MIO and the clocks of peripherals are as its boot loader set them, and
-# nothing here reaches them. So no board files are needed, and the processing system has only what it shows the logic.
+# nothing here reaches them. So no board files are needed, and the processing system has only what it shows the logic. Its pins
+# and ports have the names that settings.tcl gives.
 switch $processor {
     processing_system7 {
         cell processor [newest ip processing_system7] \
@@ -59,15 +60,6 @@ switch $processor {
         } {
             connect_bd_intf_net [create_bd_intf_port -mode Master -vlnv $interface $port] [get_bd_intf_pins processor/$port]
         }
-        set clock processor/FCLK_CLK0
-        set reset processor/FCLK_RESET0_N
-        set interrupt processor/IRQ_F2P
-        set registers_port processor/M_AXI_GP0
-        set memory_port processor/S_AXI_HP0
-        set port_clocks {processor/M_AXI_GP0_ACLK processor/S_AXI_HP0_ACLK}
-        set memory_segments processor/S_AXI_HP0
-        set memory_segment processor/S_AXI_HP0/HP0_DDR_LOWOCM
-        set clock_property CONFIG.PCW_ACT_FPGA0_PERIPHERAL_FREQMHZ
     }
     zynq_ultra_ps_e {
         cell processor [newest ip zynq_ultra_ps_e] \
@@ -84,15 +76,6 @@ switch $processor {
             CONFIG.PSU__USE__S_AXI_GP2 1 \
             CONFIG.PSU__SAXIGP2__DATA_WIDTH 64 \
             CONFIG.PSU__USE__IRQ0 1
-        set clock processor/pl_clk0
-        set reset processor/pl_resetn0
-        set interrupt processor/pl_ps_irq0
-        set registers_port processor/M_AXI_HPM0_FPD
-        set memory_port processor/S_AXI_HP0_FPD
-        set port_clocks {processor/maxihpm0_fpd_aclk processor/saxihp0_fpd_aclk}
-        set memory_segments processor/SAXIGP2
-        set memory_segment processor/SAXIGP2/HP0_DDR_LOW
-        set clock_property CONFIG.PSU__CRL_APB__PL0_REF_CTRL__ACT_FREQMHZ
     }
     default {
         fail "processor must be processing_system7 or zynq_ultra_ps_e, not $processor"
@@ -123,13 +106,16 @@ if {$concat eq ""} {
 }
 cell concat $concat CONFIG.NUM_PORTS 2
 
-wire $clock {*}$port_clocks accelerator/aclk dma/s_axi_lite_aclk dma/m_axi_mm2s_aclk dma/m_axi_s2mm_aclk \
+foreach pin $port_clock_pins {
+    wire processor/$clock_pin processor/$pin
+}
+wire processor/$clock_pin accelerator/aclk dma/s_axi_lite_aclk dma/m_axi_mm2s_aclk dma/m_axi_s2mm_aclk \
     registers/aclk memory/aclk interrupts/s_axi_aclk resets/slowest_sync_clk
-wire $reset resets/ext_reset_in
+wire processor/$reset_pin resets/ext_reset_in
 wire resets/interconnect_aresetn registers/aresetn memory/aresetn
 wire resets/peripheral_aresetn accelerator/aresetn dma/axi_resetn interrupts/s_axi_aresetn
 
-bus $registers_port registers/S00_AXI
+bus processor/$registers_port registers/S00_AXI
 bus registers/M00_AXI accelerator/s_axi
 bus registers/M01_AXI dma/S_AXI_LITE
 bus registers/M02_AXI interrupts/s_axi
@@ -137,24 +123,25 @@ bus dma/M_AXIS_MM2S accelerator/s_axis
 bus accelerator/m_axis dma/S_AXIS_S2MM
 bus dma/M_AXI_MM2S memory/S00_AXI
 bus dma/M_AXI_S2MM memory/S01_AXI
-bus memory/M00_AXI $memory_port
+bus memory/M00_AXI processor/$memory_port
 
 wire dma/mm2s_introut concat/In0
 wire dma/s2mm_introut concat/In1
 wire concat/dout interrupts/intr
-wire interrupts/irq $interrupt
+wire interrupts/irq processor/$interrupt_pin
 
 place processor/Data accelerator/s_axi/reg0 $accelerator_base $accelerator_size
 place processor/Data dma/S_AXI_LITE/Reg $dma_base $dma_size
 place processor/Data interrupts/S_AXI/Reg $interrupts_base $interrupts_size
+set dram processor/$memory_space/$memory_segment
 foreach space {dma/Data_MM2S dma/Data_S2MM} {
-    place $space $memory_segment $memory_base $memory_size
-    foreach segment [get_bd_addr_segs $memory_segments/*] {
-        if {![string match */$memory_segment $segment]} {
+    place $space $dram $memory_base $memory_size
+    foreach segment [get_bd_addr_segs processor/$memory_space/*] {
+        if {![string match */$dram $segment]} {
             exclude_bd_addr_seg -target_address_space [get_bd_addr_spaces $space] $segment
         }
     }
 }
 validate_bd_design
 save_bd_design
-set reached_clock_mhz [get_property $clock_property [get_bd_cells processor]]
+set reached_clock_mhz [get_property $reached_clock [get_bd_cells processor]]

@@ -9,13 +9,17 @@ from typing import Final
 from bnn_hw.artefacts.manifest import Manifest, manifest_digest
 from bnn_hw.contract.system import DMA_LENGTH_BITS, accelerator_vlnv, block_design
 from bnn_hw.errors import UsageError
-from bnn_hw.fpga.boards import Processor, find_board
+from bnn_hw.fpga.boards import find_board
 
 __all__ = ["OLDEST_VIVADO", "PROJECT_FOLDER", "write_project"]
 
 PROJECT_FOLDER: Final = "vivado"
 OLDEST_VIVADO: Final = "2020.2"
 _SCRIPTS: Final = ("build.tcl", "package_ip.tcl", "block_design.tcl", "implement.tcl")
+_FAMILY_NAMES: Final = (
+    *("registers_port", "memory_port", "memory_space", "memory_segment"),
+    *("clock_pin", "reset_pin", "interrupt_pin", "reached_clock"),
+)
 _README: Final = """\
 The bitstream of {name} for {board}, on any machine with Vivado {vivado} or newer:
 
@@ -50,7 +54,8 @@ def _settings(build: Path, manifest: Manifest, clock_mhz: float) -> str:
     """Returns what the scripts need to know of a build, in Tcl."""
     board, ports = find_board(manifest.board), manifest.ports
     system = block_design(board, ports["s_axi"]["address_bits"])
-    assert isinstance(board.processor, Processor)
+    processor = board.processor
+    assert processor is not None  # for the block design has one
     if not 1 <= clock_mhz <= 500:
         raise UsageError(f"the clock must be from 1 to 500 MHz, not {clock_mhz:g}")
     values: dict[str, object] = {
@@ -58,8 +63,8 @@ def _settings(build: Path, manifest: Manifest, clock_mhz: float) -> str:
         "oldest_vivado": OLDEST_VIVADO,
         "top": manifest.top,
         "part": manifest.part,
-        "processor": board.processor.ip,
-        "crystal_mhz": f"{board.processor.crystal_mhz:.6f}",
+        "processor": processor.ip,
+        "crystal_mhz": f"{processor.crystal_mhz:.6f}",
         "clock_mhz": f"{clock_mhz:g}",
         "accelerator_vlnv": accelerator_vlnv(manifest.top),
         "s_axis_bits": ports["s_axis"]["tdata_bits"],
@@ -69,5 +74,7 @@ def _settings(build: Path, manifest: Manifest, clock_mhz: float) -> str:
     for name in ("accelerator", "dma", "interrupts", "memory"):
         segment = getattr(system, name)
         values |= {f"{name}_base": f"0x{segment.base:08X}", f"{name}_size": f"0x{segment.size:08X}"}
+    values |= {name: getattr(processor.family, name) for name in _FAMILY_NAMES}
+    values["port_clock_pins"] = f"{{{' '.join(processor.family.port_clock_pins)}}}"
     lines = [f"set {name} {value}" for name, value in values.items()]
     return "\n".join([f"# The values of {manifest.name} for {manifest.board}.", *lines, ""])

@@ -20,8 +20,8 @@ from bnn_gpu.layout import Layout, pack_rows, unpack_rows
 from bnn_gpu.measure import Bench, Row
 from bnn_gpu.products import Product
 from bnn_hw.errors import BnnHwError, MismatchError
+from bnn_hw.models.packaged import packaged_network, packaged_test_images
 from bnn_hw.network import golden
-from bnn_hw.network.packaged import packaged_network, packaged_test_images
 
 __all__ = ["FEATURES", "issue_rate", "main", "networks", "products", "variants"]
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from bnn_host.board import UnreachableBoardError, board_name, connected, exclusive
-from bnn_host.images import as_batch
+from bnn_host.board import board_name, connected, exclusive
 from bnn_host.power import PowerMeter
 from bnn_host.stream import ImageStream, Timing
+from bnn_host.unreachable import UnreachableBoardError
 from bnn_host.weights import replacement, swap
 from bnn_hw.artefacts.manifest import Manifest, read_manifest
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, read_overlay
@@ -24,6 +24,7 @@ from bnn_hw.contract.system import block_design
 from bnn_hw.errors import ArtefactError, BoardError, MismatchError, UsageError
 from bnn_hw.fpga.boards import find_board
 from bnn_hw.network import golden
+from bnn_hw.network.images import as_batch
 from bnn_hw.network.layers import Input
 from bnn_hw.network.network import Network
 from bnn_hw.network.vectors import load_scores

@@ -12,17 +12,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from bnn_host.unreachable import UnreachableBoardError
 from bnn_hw.errors import BoardError, ToolError
 
-__all__ = ["UnreachableBoardError", "board_name", "connected", "exclusive", "in_turn", "require_remote"]
+__all__ = ["board_name", "connected", "exclusive", "in_turn", "require_remote"]
 
 _PAUSE_S: Final = 0.02
 _REMOTE_PYNQ: Final = 4
 _LOCK_FOLDERS: Final = (Path("/run/lock"), Path("/tmp"))  # not TMPDIR, which may differ between processes
-
-
-class UnreachableBoardError(BoardError):
-    """A board that does not answer."""
 
 
 @contextmanager

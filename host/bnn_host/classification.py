@@ -14,12 +14,12 @@ from bnn_host.accelerator import Accelerator, build_input
 from bnn_hw.artefacts.manifest import read_manifest
 from bnn_hw.datasets.chosen import ChosenData, class_names
 from bnn_hw.datasets.image_file import read_images
+from bnn_hw.datasets.of_network import NOT_ITS_DATA, identified_test_images, unlike_training
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import UsageError
-from bnn_hw.network.data import NOT_ITS_DATA, identified_test_images, unlike_training
 from bnn_hw.network.decisions import SHOWN_IMAGES, decision_text, decisions
 from bnn_hw.network.file import load_network
 from bnn_hw.network.network import Network
-from bnn_hw.network.provenance import trained_on
 from bnn_hw.network.vectors import load_scores
 
 __all__ = ["Task", "classified", "find_task", "vectors_task"]

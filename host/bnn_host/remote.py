@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 from pynq.pl_server.remote_device import GrpcChannel, RemoteDevice
 
-from bnn_host.board import UnreachableBoardError
+from bnn_host.unreachable import UnreachableBoardError
 from bnn_hw.errors import BoardError
 
 __all__ = ["BoundedRemoteDevice"]

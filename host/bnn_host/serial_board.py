@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeVar
 
 import numpy as np
 
-from bnn_host.images import as_batch, image_words, pack_images
+from bnn_host.images import image_words, pack_images
 from bnn_hw.contract.frames import (
     CRC_BYTES,
     HEADER_BYTES,
@@ -25,6 +25,7 @@ from bnn_hw.contract.frames import (
 )
 from bnn_hw.errors import ArtefactError, MismatchError, ToolError, UsageError
 from bnn_hw.network.file import network_digest
+from bnn_hw.network.images import as_batch
 from bnn_hw.network.network import Input, Network
 
 __all__ = ["SerialBoard", "SerialPort"]

@@ -7,18 +7,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from bnn_host.board import UnreachableBoardError
 from bnn_host.dma import Dma, poll
 from bnn_host.images import image_words, pack_images
 from bnn_host.register_access import Registers, answering, flags
+from bnn_host.unreachable import UnreachableBoardError
 from bnn_hw.contract.registers import COUNTER, Register, Status
+from bnn_hw.contract.streams import WORD_BYTES
 from bnn_hw.contract.system import DMA_LENGTH_BITS, Segment
 from bnn_hw.errors import BoardError, MismatchError, UsageError
 from bnn_hw.network.layers import Input
 
 __all__ = ["BufferPair", "ImageStream", "Timing", "Transfer"]
 
-_WORD_BYTES: Final = 8
 _RESULT_BYTES: Final = 4
 _LEAST_BYTES: Final = 8192  # of a buffer: XRT gives small ones where no DMA of 32-bit addresses reaches
 _FRAMING: Final = Status.EARLY_LAST | Status.MISSING_LAST | Status.NULL_BYTE
@@ -77,7 +77,7 @@ class ImageStream:
         self._registers, self._dma, self._timing = registers, dma, timing
         self.chunk_images, self.columns = chunk_images, classes + 1
         self._words = image_words(input_)
-        most = ((1 << DMA_LENGTH_BITS) - 1) // max(_WORD_BYTES * self._words, _RESULT_BYTES * self.columns)
+        most = ((1 << DMA_LENGTH_BITS) - 1) // max(WORD_BYTES * self._words, _RESULT_BYTES * self.columns)
         if not 1 <= chunk_images <= most:
             raise UsageError(f"chunk_images must be 1..{most:,}, which the DMA takes at once, not {chunk_images}")
         self._packet_images = self._images = 0  # what the accelerator has been told and given since its reset
@@ -131,7 +131,7 @@ class ImageStream:
             self._registers.write(Register.PACKET_IMAGES, count)  # so that a packet at fault is flagged
             self._packet_images = count
         self._dma.receive(pair.results_address, count * self.columns * _RESULT_BYTES)
-        self._dma.send(pair.images_address, count * self._words * _WORD_BYTES)
+        self._dma.send(pair.images_address, count * self._words * WORD_BYTES)
         self._images += count
         return Transfer(pair, at, count, self._timing.deadline(count))
 
@@ -209,7 +209,7 @@ class ImageStream:
                 continue
 
     def _allocate(self, device: Any, memory: Segment) -> BufferPair:
-        words, columns = self._words * _WORD_BYTES, self.columns * _RESULT_BYTES
+        words, columns = self._words * WORD_BYTES, self.columns * _RESULT_BYTES
         try:
             images, images_address = self._buffer(device, memory, self._words, np.uint64)
             results, results_address = self._buffer(device, memory, self.columns, np.int32)

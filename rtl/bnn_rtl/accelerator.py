@@ -10,7 +10,8 @@ from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
-from bnn_hw.design.lower import STREAM_BITS, Design
+from bnn_hw.contract.streams import STREAM_BITS
+from bnn_hw.design.lower import Design
 from bnn_hw.design.memories import constant_bits, contents, lane_words, row_integers, scaling_groups, threshold_groups, weight_rows
 from bnn_hw.design.runtime_weights import WeightsWindow, weights_window
 from bnn_hw.design.units import Argmax as ArgmaxUnit

@@ -5,9 +5,9 @@ from amaranth.hdl import Module, Mux, Shape, Signal, signed
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out
 
-__all__ = ["RESULT_BITS", "Argmax", "result_layout"]
+from bnn_hw.contract.streams import RESULT_BITS
 
-RESULT_BITS = 32
+__all__ = ["Argmax", "result_layout"]
 
 
 def result_layout() -> data.StructLayout:

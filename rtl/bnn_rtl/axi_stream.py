@@ -5,7 +5,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_rtl.argmax import RESULT_BITS, result_layout
+from bnn_hw.contract.streams import RESULT_BITS
+from bnn_rtl.argmax import result_layout
 
 __all__ = ["AxiStreamSignature", "ImageReceiver", "ResultSender"]
 

@@ -10,13 +10,13 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out, connect
 
 from bnn_hw.contract.registers import ADDRESS_BITS, DIGEST_WORDS, MAGIC, VERSION, Control, Register, Status
-from bnn_hw.design.lower import STREAM_BITS, Design
+from bnn_hw.contract.streams import RESULT_BITS, STREAM_BITS
+from bnn_hw.design.lower import Design
 from bnn_hw.design.plan_file import plan_digest
 from bnn_hw.design.runtime_weights import weights_window
 from bnn_hw.network.file import network_digest
 from bnn_hw.network.network import element_bits
 from bnn_rtl.accelerator import Accelerator
-from bnn_rtl.argmax import RESULT_BITS
 from bnn_rtl.axi_lite import AxiLiteSignature, AxiLiteSlave, merge_strobed
 from bnn_rtl.axi_stream import AxiStreamSignature, ImageReceiver, ResultSender
 from bnn_rtl.banked_memory import read_latency

@@ -15,14 +15,15 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.contract.registers import ADDRESS_BITS
-from bnn_hw.design.lower import STREAM_BITS, Design, Edge, input_cycles
+from bnn_hw.contract.streams import stream_words
+from bnn_hw.design.lower import Design, Edge, input_cycles
 from bnn_hw.design.names import ACCELERATOR
 from bnn_hw.design.runtime_weights import weights_window
 from bnn_hw.network.network import Signal
-from bnn_hw.network.packing import pack_bits, packed_bytes, unpack_bits
+from bnn_hw.network.packing import packed_bytes, unpack_bits
 from bnn_hw.tools import cxx_compiler, run_tool, verilator
 
-__all__ = ["Recording", "Simulation", "compile_harness", "compile_simulation", "stream_words"]
+__all__ = ["Recording", "Simulation", "compile_harness", "compile_simulation"]
 
 _CXX_FLAGS: Final = ("-march=native", "-std=c++20", "-DVERILATOR=1", "-DVM_TRACE=0", "-DVM_COVERAGE=0", "-DVM_SC=0")
 _LIBRARY_FLAGS: Final = ("-fPIC", "-fvisibility=hidden")  # hidden, so that two libraries in one process share nothing
@@ -94,18 +95,6 @@ class Simulation:
             (np.fromfile(folder / "finish.bin", "<u8"),),
             json.loads(printed)["elapsed_s"],
         )
-
-
-def stream_words(inputs: np.ndarray) -> np.ndarray:
-    """Returns images as words of the input stream, what pads 0: [images, words] uint64, little-endian.
-
-    `inputs`: [images, inputs] of bool, uint8 or int8.
-    """
-    content = pack_bits(inputs) if inputs.dtype == np.bool_ else inputs.view(np.uint8)
-    word_bytes = STREAM_BITS // 8
-    padded = np.zeros((len(content), -(-content.shape[1] // word_bytes) * word_bytes), np.uint8)
-    padded[:, : content.shape[1]] = content
-    return padded.view("<u8")
 
 
 def _tap(path: Path, edge: Edge, output: Signal, images: int) -> np.ndarray:

@@ -8,40 +8,9 @@ from amaranth.lib import data, stream
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import Component, In, Out
 
-from bnn_hw.errors import UsageError
-
-__all__ = ["UartReceiver", "UartTransmitter", "baud_divisor", "baud_error", "received_layout"]
+__all__ = ["UartReceiver", "UartTransmitter", "received_layout"]
 
 _FRAME_BITS: Final = 10  # start bit, data, stop bit
-_MIN_DIVISOR: Final = 8  # so that the sample is within an eighth of a bit
-_MAX_ERROR: Final = 0.02  # of ours; as much again is left to the other side
-
-
-def baud_divisor(clock_hz: int, baud: int) -> int:
-    """Returns the clock cycles of a bit. Raises `UsageError` where they are too few or too far off."""
-    for name, value in (("clock_hz", clock_hz), ("baud", baud)):
-        if value <= 0:
-            raise UsageError(f"{name} must be positive, not {value}")
-    divisor = _nearest(clock_hz, baud)
-    if divisor < _MIN_DIVISOR:
-        raise UsageError(f"baud must be at most clock/{_MIN_DIVISOR}, {clock_hz // _MIN_DIVISOR:,}, not {baud:,}")
-    error = baud_error(clock_hz, baud)
-    if abs(error) > _MAX_ERROR:
-        neighbours = sorted(clock_hz // other for other in (divisor, divisor + (1 if error > 0 else -1)) if other >= _MIN_DIVISOR)
-        raise UsageError(
-            f"baud must be within {_MAX_ERROR:.0%} of the clock over a whole number, but {clock_hz:,} Hz / {divisor} is "
-            f"{error:+.1%} off {baud:,}; use about {' or '.join(f'{other:,}' for other in neighbours)}, or another clock"
-        )
-    return divisor
-
-
-def baud_error(clock_hz: int, baud: int) -> float:
-    """Returns by what part the baud rate that the clock gives is above the one that is asked for."""
-    return clock_hz / (_nearest(clock_hz, baud) * baud) - 1
-
-
-def _nearest(clock_hz: int, baud: int) -> int:
-    return max(1, (2 * clock_hz + baud) // (2 * baud))
 
 
 def received_layout() -> data.StructLayout:

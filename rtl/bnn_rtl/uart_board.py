@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The top of an FPGA whose board has a serial line: the UART shell at the accelerator's clock."""
 
-from typing import Final
-
 from amaranth.hdl import Instance, Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from bnn_hw.design.lower import Design
-from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board, Serial
-from bnn_hw.fpga.family import ECP5
+from bnn_hw.fpga.serial_clock import board_pll
 from bnn_rtl.emit import Part
 from bnn_rtl.uart_shell import UartShell
 
-__all__ = ["UartBoard", "pll_dividers"]
-
-_VCO_MHZ: Final = range(400, 801)  # of an ECP5's PLL (FPGA-DS-02012)
-_MAX_DIVIDER: Final = 128
+__all__ = ["UartBoard"]
 
 
 class UartBoard(Component):
@@ -42,19 +36,14 @@ class UartBoard(Component):
         m = Module()
         m.submodules.shell = shell = self._shell
         m.d.comb += [shell.rx.eq(self.rx), self.tx.eq(shell.tx)]
-        if self._serial.oscillator_mhz == self._board.clock_mhz:
+        dividers = board_pll(self._board, self._serial)
+        if dividers is None:
             m.d.comb += shell.clk.eq(self.clk)
-        elif self._board.family is ECP5:
-            self._ecp5_pll(m)
         else:
-            raise ArtefactError(
-                f"board {self._board.name}: clock_mhz must be the oscillator's {self._serial.oscillator_mhz}, not "
-                f"{self._board.clock_mhz}, because bnn_hw has a PLL only for {ECP5.name}"
-            )
+            self._ecp5_pll(m, *dividers)
         return m
 
-    def _ecp5_pll(self, m: Module) -> None:
-        reference, feedback, output = pll_dividers(self._serial.oscillator_mhz, self._board.clock_mhz)
+    def _ecp5_pll(self, m: Module, reference: int, feedback: int, output: int) -> None:
         clock, locked = Signal(), Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
@@ -78,16 +67,3 @@ class UartBoard(Component):
             o_LOCK=locked,
         )
         m.submodules.gate = Instance("DCCA", i_CLKI=clock, i_CE=locked, o_CLKO=self._shell.clk)
-
-
-def pll_dividers(oscillator_mhz: int, clock_mhz: int) -> tuple[int, int, int]:
-    """Returns the dividers of an ECP5's PLL, of reference, feedback and output: oscillator * feedback / reference is the clock.
-
-    Raises `ArtefactError` where there are none.
-    """
-    for reference in range(1, _MAX_DIVIDER + 1):
-        feedback, rest = divmod(clock_mhz * reference, oscillator_mhz)
-        outputs = [output for output in range(1, _MAX_DIVIDER + 1) if clock_mhz * output in _VCO_MHZ]
-        if not rest and 1 <= feedback <= _MAX_DIVIDER and outputs:
-            return reference, feedback, min(outputs, key=lambda output: abs(clock_mhz * output - 600))
-    raise ArtefactError(f"an ECP5's PLL makes no {clock_mhz} MHz of {oscillator_mhz}; give the board another clock_mhz")

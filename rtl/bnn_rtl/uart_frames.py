@@ -9,7 +9,7 @@ from amaranth.lib import data, stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from bnn_hw.contract.frames import HEADER_BYTES, START, Answer, Fault, Identity, Request, header
-from bnn_hw.design.lower import STREAM_BITS
+from bnn_hw.contract.streams import STREAM_BITS
 from bnn_rtl.argmax import result_layout
 from bnn_rtl.uart import received_layout
 

@@ -7,11 +7,13 @@ from amaranth.lib.crc.catalog import CRC16_XMODEM
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from bnn_hw.contract.frames import Identity, silence_bits
-from bnn_hw.design.lower import STREAM_BITS, Design
+from bnn_hw.contract.streams import STREAM_BITS
+from bnn_hw.design.lower import Design
+from bnn_hw.fpga.serial_clock import baud_divisor
 from bnn_rtl.accelerator import Accelerator
 from bnn_rtl.argmax import result_layout
 from bnn_rtl.emit import Part
-from bnn_rtl.uart import UartReceiver, UartTransmitter, baud_divisor
+from bnn_rtl.uart import UartReceiver, UartTransmitter
 from bnn_rtl.uart_frames import AnswerSender, RequestReceiver
 
 __all__ = ["UartFrames", "UartShell"]

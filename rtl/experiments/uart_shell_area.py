@@ -15,9 +15,9 @@ from amaranth.lib import stream
 from amaranth.lib.wiring import Component, In, Out, connect, flipped
 
 from bnn_hw.contract.frames import Identity, silence_bits
-from bnn_hw.design.lower import STREAM_BITS
+from bnn_hw.contract.streams import STREAM_BITS
+from bnn_hw.fpga.serial_clock import baud_divisor
 from bnn_rtl.argmax import result_layout
-from bnn_rtl.uart import baud_divisor
 from bnn_rtl.uart_shell import UartFrames
 
 BAUD = 115_200

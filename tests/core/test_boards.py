@@ -36,3 +36,11 @@ def test_boards_of_open_tools_have_a_serial_line_and_a_device() -> None:
     for board in BOARDS.values():
         assert board.family.has_open_tools == (board.serial is not None) == bool(board.device)
         assert (board.family.lut_inputs == 6) != board.family.has_open_tools
+
+
+def test_processors_are_of_the_family_of_their_fpga() -> None:
+    families = {"xc7": "processing_system7", "xcup": "zynq_ultra_ps_e"}
+    for board in BOARDS.values():
+        if board.processor is not None:
+            assert board.processor.family.ip == board.processor.ip == families[board.family.name]
+            assert board.processor.registers_base == board.processor.family.registers_base

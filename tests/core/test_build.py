@@ -24,9 +24,9 @@ from bnn_hw.errors import ArtefactError, ToolError
 from bnn_hw.flow.build import build
 from bnn_hw.flow.verify import verify_build
 from bnn_hw.fpga.boards import BOARDS
+from bnn_hw.models.packaged import packaged_network
 from bnn_hw.network.file import network_digest, save_network
 from bnn_hw.network.network import Input, Network
-from bnn_hw.network.packaged import packaged_network
 from support.strategies import random_network
 
 _BOARD = BOARDS["pynq-z2"]

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bnn_hw.models.packaged import packaged_network
 from bnn_hw.network import golden
-from bnn_hw.network.packaged import packaged_network
 from support.dataset_files import published
 
 _PLAN = Path(__file__).parent / "plans" / "cifar10-32400.json"  # BNN-PYNQ's PE and SIMD, but for fc1 and fc2 (docs/hardware.md)

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +21,14 @@ from click.testing import CliRunner
 from bnn_hw.cli import app
 from bnn_hw.cli.show import topology
 from bnn_hw.datasets import DATASETS, Dataset, Split
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.datasets.sample import even_sample
 from bnn_hw.flow.verify import Verification
 from bnn_hw.fpga.boards import BOARDS
+from bnn_hw.models.packaged import packaged_models, packaged_network, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.file import load_network, network_digest, save_network
 from bnn_hw.network.network import Conv, Dense, Input, MaxPool, Network, Scores
-from bnn_hw.network.packaged import packaged_models, packaged_network, packaged_test_images
-from bnn_hw.network.provenance import trained_on
 from bnn_training.catalogue import RECIPES
 from support.strategies import random_network
 
@@ -287,9 +286,7 @@ def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     known = rf"model must be a network file, a checkpoint or one of {', '.join(packaged_models())}, not 'lenet'$"
     _refused(2, known, "build", "--model", "lenet")
     _refused(2, r"board must be one of pynq-z1, pynq-z2, .*, not 'pynqz2'$", "build", "--model", "mnist-tiny", "--board", "pynqz2")
-    ways = {"--plan": ("--plan", "x"), "--fps": ("--fps", "5"), "--fit": ("--fit",)}
-    for one, other in combinations(ways.values(), 2):
-        _refused(1, r"--plan, --fps and --fit exclude each other: ", "build", "--model", "mnist-tiny", *one, *other)
+    _refused(1, r"--plan and --fps exclude each other: ", "build", "--model", "mnist-tiny", "--plan", "x", "--fps", "5")
     _refused(1, r"No such command 'bild'", "bild")
     _refused(1, r"Missing option '--model'", "build")
     _refused(2, r"9,999,999 images/s at 100 MHz leaves 10 cycles", "build", "--model", "mnist-tiny", "--fps", "9999999")

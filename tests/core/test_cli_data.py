@@ -18,10 +18,10 @@ from bnn_hw.datasets import Dataset, load_own_dataset
 from bnn_hw.datasets.sample import even_sample
 from bnn_hw.errors import ArtefactError, BnnHwError, ToolError, UsageError
 from bnn_hw.flow.verify import Verification
+from bnn_hw.models.packaged import packaged_network, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.file import load_network, save_network
 from bnn_hw.network.network import Input, Network
-from bnn_hw.network.packaged import packaged_network, packaged_test_images
 from bnn_hw.network.vectors import Vectors, load_vectors
 from support.strategies import random_network
 

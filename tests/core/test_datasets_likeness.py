@@ -10,12 +10,12 @@ import pytest
 
 from bnn_hw.datasets import Split, load_dataset, open_dataset
 from bnn_hw.datasets.likeness import unlike
+from bnn_hw.datasets.of_network import unlike_training
 from bnn_hw.datasets.pixels import PixelStatistics
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network.data import unlike_training
+from bnn_hw.models.packaged import packaged_network, packaged_test_images
 from bnn_hw.network.network import Network
-from bnn_hw.network.packaged import packaged_network, packaged_test_images
-from bnn_hw.network.provenance import trained_on
 from support.cocotb_run import fresh_seed
 
 ROUND = r"the images are the other way round: the mean at their borders is "

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from bnn_hw.datasets import Split
+from bnn_hw.models.packaged import packaged_models, packaged_network
 from bnn_hw.network import golden
-from bnn_hw.network.packaged import packaged_models, packaged_network
 from support.dataset_files import published
 
 _PLAN = Path(__file__).parent / "plans" / "mnist-bnn-pynq.json"  # PE and SIMD of BNN-PYNQ's LFC overlay: 512 cycles an image

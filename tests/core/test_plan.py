@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bnn_hw.contract.streams import STREAM_BITS
 from bnn_hw.design.estimate import (
     RESULT,
     SHELL,
@@ -19,7 +20,7 @@ from bnn_hw.design.estimate import (
     estimates,
     unit_resources,
 )
-from bnn_hw.design.lower import STREAM_BITS, input_cycles, lower
+from bnn_hw.design.lower import input_cycles, lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.design.plan_file import load_plan, plan_json
 from bnn_hw.errors import ArtefactError

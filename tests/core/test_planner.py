@@ -19,8 +19,8 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS, Board
 from bnn_hw.fpga.family import ECP5, ICE40, SERIES_7, ULTRASCALE_PLUS, Family
 from bnn_hw.fpga.resources import Resources
+from bnn_hw.models.packaged import packaged_models, packaged_network
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores
-from bnn_hw.network.packaged import packaged_models, packaged_network
 from support.stages import stages
 from support.strategies import WindowShape, conv_networks, networks, random_conv_network, random_network
 

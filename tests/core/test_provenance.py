@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from bnn_hw.cli import app
 from bnn_hw.cli.show import percent
+from bnn_hw.datasets.provenance import trained_on
+from bnn_hw.models.packaged import packaged_models, packaged_network, packaged_test_images
 from bnn_hw.network.file import load_network, save_network
 from bnn_hw.network.network import Input, Network, Scores
-from bnn_hw.network.packaged import packaged_models, packaged_network, packaged_test_images
-from bnn_hw.network.provenance import trained_on
 from support.identities import made_up_data
 
 DATA = made_up_data("bars", 2)

@@ -25,8 +25,8 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.flow.build import build
 from bnn_hw.fpga.boards import BOARDS
 from bnn_hw.fpga.memory_layout import block_rams
+from bnn_hw.models.packaged import packaged_network
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores, Step
-from bnn_hw.network.packaged import packaged_network
 from support.cocotb_run import fresh_seed
 from support.stages import stages
 from support.strategies import WindowShape, of_one_shape, random_conv_network, random_network, random_plan

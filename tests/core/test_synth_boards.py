@@ -10,9 +10,9 @@ import pytest
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import BOARDS, Board
 from bnn_hw.fpga.family import ECP5
+from bnn_hw.fpga.serial_clock import pll_dividers
 from bnn_hw.synth import route
 from bnn_hw.synth.route import Route, constraints, place_and_route
-from bnn_rtl.uart_board import pll_dividers
 
 _SERIAL = [board for board in BOARDS.values() if board.serial]
 

@@ -10,9 +10,9 @@ from bnn_gpu.inference import Inference, classify, infer
 from bnn_gpu.layout import unpack_rows
 from bnn_gpu.products import Method
 from bnn_hw.errors import ArtefactError
+from bnn_hw.models.packaged import packaged_network, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.network import Dense, Input, Network, Scores
-from bnn_hw.network.packaged import packaged_network, packaged_test_images
 from support.gpu_device import needs_emulator
 from support.gpu_emulator import EmulatedDevice
 from support.strategies import WindowShape, random_conv_network, random_inputs, random_network

@@ -12,9 +12,9 @@ from bnn_gpu.device import Device
 from bnn_gpu.first_steps import FEATURES
 from bnn_gpu.layout import Layout, unpack_rows
 from bnn_gpu.products import methods
+from bnn_hw.models.packaged import packaged_models, packaged_network, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.network import Input, Network
-from bnn_hw.network.packaged import packaged_models, packaged_network, packaged_test_images
 from support.gpu_device import needs_gpu
 from support.strategies import WindowShape, random_conv_network, random_inputs, random_network
 

@@ -20,9 +20,9 @@ from bnn_hw.artefacts.manifest import read_manifest
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, seal_overlay
 from bnn_hw.contract.registers import Register
 from bnn_hw.errors import ArtefactError, BoardError, MismatchError, ToolError, UsageError
+from bnn_hw.models.packaged import packaged_network, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.file import network_digest
-from bnn_hw.network.packaged import packaged_network, packaged_test_images
 from support.accelerator_boards import in_process, small_build, small_network, tiny_build
 from support.cocotb_run import fresh_seed
 from support.simulated_board import environment, free_address, needs_pynq, serving

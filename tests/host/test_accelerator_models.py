@@ -11,8 +11,8 @@ from bnn_host import Accelerator
 from bnn_hw.datasets import load_dataset
 from bnn_hw.design.plan_file import load_plan
 from bnn_hw.fpga.boards import find_board
+from bnn_hw.models.packaged import packaged_network, packaged_test_images
 from bnn_hw.network import golden
-from bnn_hw.network.packaged import packaged_network, packaged_test_images
 from support.simulated_board import ROOT, built, free_address, needs_pynq, serving, shared_build
 
 pytestmark = needs_pynq

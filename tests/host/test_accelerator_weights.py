@@ -15,10 +15,10 @@ import pytest
 from bnn_host import Accelerator
 from bnn_hw.contract.registers import Register
 from bnn_hw.errors import ArtefactError, BoardError
+from bnn_hw.models.packaged import packaged_network
 from bnn_hw.network import golden
 from bnn_hw.network.file import network_digest, save_network
 from bnn_hw.network.network import Input
-from bnn_hw.network.packaged import packaged_network
 from support.accelerator_boards import in_process, small_build, small_network, tiny_build
 from support.simulated_board import environment, free_address, needs_pynq, serving
 from support.strategies import random_network

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnn_host.images import as_batch, image_bytes, image_words, pack_images
+from bnn_host.images import image_words, pack_images
+from bnn_hw.contract.streams import image_bytes, stream_words
 from bnn_hw.errors import ArtefactError
+from bnn_hw.network.images import as_batch, prepare_images
 from bnn_hw.network.layers import Input
 from support.cocotb_run import fresh_seed
 
@@ -60,7 +62,8 @@ def test_packing(input_: Input, pixels: bool) -> None:
         assert not one
         assert {row: words[row].tolist() for row in expected} == expected
         assert not words[1500].any()
-    np.testing.assert_array_equal(words.view(np.uint8)[:, image_bytes(input_) :], 0)
+    np.testing.assert_array_equal(words.view(np.uint8)[:, image_bytes(input_.dtype, input_.signal.size) :], 0)
+    np.testing.assert_array_equal(stream_words(prepare_images(input_, images)), words[:1500])
 
 
 def test_one_image_and_other_integers() -> None:
@@ -113,7 +116,8 @@ sys.meta_path.insert(0, Blocker())
 import numpy as np
 import bnn_host, bnn_host.__main__, bnn_host.benchmark, bnn_host.dma, bnn_host.power, bnn_host.stream, bnn_host.weights
 from bnn_host.benchmark import packing_images_per_s
-from bnn_host.images import as_batch, image_words, pack_images
+from bnn_host.images import image_words, pack_images
+from bnn_hw.network.images import as_batch
 from bnn_hw.network.layers import Input
 input_ = Input((28, 28, 1), "bit", 128)
 words = np.zeros((3, image_words(input_)), np.uint64)

@@ -19,8 +19,8 @@ from bnn_hw.deploy.board_folder import deploy
 from bnn_hw.deploy.wheel import notebook, write_board_wheel
 from bnn_hw.design.planner import find_plan
 from bnn_hw.fpga.boards import find_board
+from bnn_hw.models.packaged import packaged_network
 from bnn_hw.network.network import Input
-from bnn_hw.network.packaged import packaged_network
 from bnn_hw.network.vectors import load_vectors
 from support.deployed import small_build, with_overlay
 from support.simulated_board import built, environment, free_address, needs_pynq, pynq_lock, serving

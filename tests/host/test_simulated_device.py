@@ -8,9 +8,9 @@ import pytest
 
 from bnn_hw.artefacts.manifest import read_manifest
 from bnn_hw.contract.registers import MAGIC, Register
+from bnn_hw.contract.streams import stream_words
 from bnn_hw.network.file import load_network
 from bnn_hw.network.golden import scores
-from bnn_rtl.simulation import stream_words
 from support.cocotb_run import fresh_seed
 from support.simulated_board import board_of, needs_pynq, small_build
 from support.strategies import random_inputs

@@ -36,7 +36,7 @@ import numpy as np
 from pynq import MMIO, Overlay, allocate
 from bnn_hw.network.file import load_network
 from bnn_hw.network.vectors import load_vectors
-from bnn_rtl.simulation import stream_words
+from bnn_hw.contract.streams import stream_words
 build = Path(sys.argv[1])
 network = load_network(build / "network.safetensors")
 vectors = load_vectors(network, build / "vectors.npz")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from bnn_hw.artefacts.manifest import read_manifest
+from bnn_hw.contract.streams import stream_words
 from bnn_hw.contract.system import accelerator_vlnv
 from bnn_hw.design.plan import Plan
 from bnn_hw.design.planner import find_plan
@@ -23,7 +24,7 @@ from bnn_hw.fpga.boards import BOARDS
 from bnn_hw.network import golden
 from bnn_hw.network.network import Input, Network
 from bnn_hw.tools import cxx_compiler, program, run_tool, verilator
-from bnn_rtl.simulation import compile_harness, stream_words
+from bnn_rtl.simulation import compile_harness
 from support.cocotb_run import fresh_seed
 from support.strategies import WindowShape, random_conv_network, random_inputs, random_network, random_plan
 

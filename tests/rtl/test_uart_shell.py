@@ -13,12 +13,12 @@ from bnn_hw.contract.frames import Answer, Fault, Identity, Request, frame, sile
 from bnn_hw.design.lower import lower
 from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.errors import ArtefactError, UsageError
+from bnn_hw.fpga.serial_clock import baud_divisor, baud_error
 from bnn_hw.network import golden
 from bnn_hw.network.file import save_network
 from bnn_hw.network.network import Input, Network, Scores
 from bnn_hw.network.packing import pack_bits, unpack_bits
 from bnn_rtl.emit import emit_verilog
-from bnn_rtl.uart import baud_divisor, baud_error
 from bnn_rtl.uart_shell import UartShell
 from support.cocotb_run import fresh_seed, run_bench
 from support.stages import stages

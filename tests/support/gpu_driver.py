@@ -6,8 +6,8 @@ import pytest
 
 import bnn_gpu
 from bnn_hw.errors import ToolError
+from bnn_hw.models.packaged import packaged_network, packaged_test_images
 from bnn_hw.network import golden
-from bnn_hw.network.packaged import packaged_network, packaged_test_images
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ from bnn_hw.design.plan import Plan
 from bnn_hw.design.planner import find_plan
 from bnn_hw.flow.build import build
 from bnn_hw.fpga.boards import find_board
+from bnn_hw.models.packaged import find_model
 from bnn_hw.network.layers import Input
 from bnn_hw.network.network import Network
-from bnn_hw.network.packaged import find_model
 from bnn_rtl.live import LiveAccelerator, compiled
 from support.strategies import random_network
 

@@ -18,12 +18,12 @@ from PIL import Image
 
 from bnn_hw.cli import app, main
 from bnn_hw.datasets import Dataset, load_own_dataset
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.datasets.summary import summary
 from bnn_hw.errors import ArtefactError
+from bnn_hw.models.packaged import packaged_models, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.file import load_network, network_digest
-from bnn_hw.network.packaged import packaged_models, packaged_test_images
-from bnn_hw.network.provenance import trained_on
 from bnn_training.catalogue import RECIPES
 from bnn_training.checkpoint import load_checkpoint
 from bnn_training.forecast import Forecast
@@ -386,8 +386,7 @@ def test_notes_on_the_data_are_warnings(tmp_path: Path, monkeypatch: pytest.Monk
         return replace(load_own_dataset(*arguments, **how), notes=("a note",))
 
     monkeypatch.setattr("bnn_hw.datasets.load_own_dataset", noted)
-    module = sys.modules["bnn_hw.cli.train"]  # of which the package has the command, by the same name
-    monkeypatch.setattr(module, "pixel_notes", lambda dataset, input_: (f"{dataset.name}, {input_.pixel_threshold}",))
+    monkeypatch.setattr("bnn_training.runs.pixel_notes", lambda dataset, input_: (f"{dataset.name}, {input_.pixel_threshold}",))
     command = ("train", *REDUCED, "--data", own_file(tmp_path), "--out", tmp_path / "run", "--device", "cpu", "--dry-run", "--json")
     shown = run(*command, "--pixel-threshold", 77)
     assert [line for line in shown.stderr.splitlines() if line in ("warning: a note", "warning: own, 77")] == [

@@ -17,7 +17,7 @@ from bnn_training.trainer import EpochReport, train
 from support.distributed_training import DATASET, TRAININGS
 
 torch.set_num_threads(1)  # the products are small: threads would only wait for each other
-WORKER = Path(__file__).with_name("distributed_training.py")
+WORKER = Path(__file__).parents[1] / "support" / "distributed_training.py"
 
 
 def torchrun(*arguments: object, processes: int = 2, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:

@@ -12,11 +12,11 @@ import torch
 from torch import nn
 
 from bnn_hw.datasets import Split
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import golden
 from bnn_hw.network.file import load_network, network_bytes, save_network
 from bnn_hw.network.network import Conv, Dense, Input, MaxPool, Network
-from bnn_hw.network.provenance import trained_on
 from bnn_training.binary_layers import BinaryConv2d, BinaryLinear
 from bnn_training.checkpoint import Checkpoint, save_checkpoint
 from bnn_training.export import Agreement, Ties, compare, export_checkpoint, export_network, float_scores, near_ties

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
+from bnn_hw.models.packaged import CHECKPOINT_FORMAT
 from bnn_hw.network import golden
-from bnn_hw.network.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import load_checkpoint
 from bnn_training.checkpoint import load_network as checkpoint_network

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 
 from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
+from bnn_hw.models.packaged import CHECKPOINT_FORMAT
 from bnn_hw.network.layers import MAX_PADDING
 from bnn_hw.network.network import check_network_name
-from bnn_hw.network.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.model import BinaryNetwork
 from bnn_training.recipes import Recipe, recipe_network

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from bnn_hw.datasets import Dataset, Split
+from bnn_hw.datasets.provenance import DATA
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import golden
 from bnn_hw.network.batch_norm import BatchNorm
 from bnn_hw.network.fold import FoldedNeurons, fold_neurons, fold_relu, fold_scores
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, Sums, layer_sums
-from bnn_hw.network.provenance import DATA
 from bnn_training.binary_layers import BinaryConv2d, BinaryLayer, BinaryLinear
 from bnn_training.checkpoint import load_checkpoint, load_network
 from bnn_training.images import divided_images

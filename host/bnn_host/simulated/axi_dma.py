@@ -13,8 +13,8 @@ import numpy as np
 
 from bnn_host.simulated.faults import Fault, Faults
 from bnn_host.simulated.memory import Memory
+from bnn_hw.contract.streams import STREAM_BITS
 from bnn_hw.contract.system import DMA_LENGTH_BITS
-from bnn_hw.design.lower import STREAM_BITS
 
 __all__ = ["S2MM", "AxiDma", "DmaControl", "DmaRegister", "DmaStatus", "Streams"]
 

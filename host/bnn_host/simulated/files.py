@@ -11,7 +11,6 @@ __all__ = ["BoardFiles"]
 
 _FIRMWARE: Final = "/lib/firmware"
 _MANAGER: Final = "/sys/class/fpga_manager/fpga0"
-_MACHINES: Final = {"processing_system7": "armv7l", "zynq_ultra_ps_e": "aarch64"}
 
 
 class BoardFiles:
@@ -21,7 +20,7 @@ class BoardFiles:
     """
 
     def __init__(self, processor: Processor, configure: Callable[[bytes], None]) -> None:
-        self.machine = _MACHINES[processor.ip]
+        self.machine = processor.family.machine
         self._configure = configure
         self._content = {
             "/proc/version": f"Linux version 6.6.0-simulated ({self.machine}) bnn_hw simulated board\n".encode(),

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from bnn_host.simulated.axi_dma import S2MM, DmaRegister
 from bnn_host.simulated.registers import pl_clock
 from bnn_hw.contract.registers import DIGEST_WORDS, Register
+from bnn_hw.contract.streams import STREAM_BITS
 from bnn_hw.contract.system import (
     ACCELERATOR,
     DMA,
@@ -20,16 +21,13 @@ from bnn_hw.contract.system import (
     accelerator_vlnv,
     block_design,
 )
-from bnn_hw.design.lower import STREAM_BITS
 from bnn_hw.fpga.boards import Board, Processor
+from bnn_hw.fpga.processors import ZYNQ_ULTRASCALE_PLUS
 
 __all__ = ["hwh"]
 
 _PROCESSOR, _CONCAT = "processor", "concat"  # instances
 _MEMORY_BITS: Final = 64  # of a word on the DMA's side to memory
-_VERSIONS: Final = {"processing_system7": "5.5", "zynq_ultra_ps_e": "3.5"}
-_MASTERS: Final = {"processing_system7": "M_AXI_GP0", "zynq_ultra_ps_e": "M_AXI_HPM0_FPD"}
-_INTERRUPT_PORTS: Final = {"processing_system7": "IRQ_F2P", "zynq_ultra_ps_e": "pl_ps_irq0"}
 _NOWHERE: Final = Segment(0, 0)
 
 
@@ -51,7 +49,7 @@ class _Module:
 
 def hwh(board: Board, processor: Processor, top: str, address_bits: int) -> str:
     """Returns the .hwh of the block design around the accelerator `top` with `address_bits` of addresses."""
-    slaves = _slaves(top, block_design(board, address_bits), _INTERRUPT_PORTS[processor.ip])
+    slaves = _slaves(top, block_design(board, address_bits), processor.family.interrupt_pin)
     root = Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="Thu Jan  1 00:00:00 1970", VIVADOVERSION="simulated")
     SubElement(root, "SYSTEMINFO", ARCH="zynq", NAME="system", DEVICE=board.part)
     SubElement(root, "EXTERNALPORTS")
@@ -64,7 +62,7 @@ def hwh(board: Board, processor: Processor, top: str, address_bits: int) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(root, "unicode") + "\n"
 
 
-def _slaves(top: str, system: System, interrupt_port: str) -> tuple[_Module, ...]:
+def _slaves(top: str, system: System, interrupt_pin: str) -> tuple[_Module, ...]:
     """Returns all but the processor."""
     return (
         _Module(ACCELERATOR, accelerator_vlnv(top), "s_axi", system.accelerator, _accelerator_registers()),
@@ -82,7 +80,7 @@ def _slaves(top: str, system: System, interrupt_port: str) -> tuple[_Module, ...
             "xilinx.com:ip:axi_intc:4.1",
             "s_axi",
             system.interrupts,
-            wires={"intr": ("I", _CONCAT, "dout"), "irq": ("O", _PROCESSOR, interrupt_port)},
+            wires={"intr": ("I", _CONCAT, "dout"), "irq": ("O", _PROCESSOR, interrupt_pin)},
         ),
         _Module(
             _CONCAT,
@@ -127,26 +125,23 @@ def _dma_parameters() -> dict[str, object]:
 def _processor_parameters(board: Board, processor: Processor) -> dict[str, object]:
     """Returns the parameters of the clocks, of which the first runs at the board's clock and the others are off."""
     parameters: dict[str, object] = {}
-    divisors = pl_clock(board, processor).divisors
+    family, divisors = processor.family, pl_clock(board, processor).divisors
+    source, pll = family.clock_source
     for index in range(4):
-        ultrascale = f"PSU__CRL_APB__PL{index}_REF_CTRL__"
-        if processor.ip == "processing_system7":
-            prefix = f"PCW_FCLK{index}_PERIPHERAL_"
-            parameters |= {f"PCW_FPGA_FCLK{index}_ENABLE": int(index == 0), f"{prefix}CLKSRC": "IO PLL"}
-        else:
-            prefix = ultrascale
-            parameters |= {f"PSU__FPGA_PL{index}_ENABLE": int(index == 0), f"{prefix}SRCSEL": "IOPLL"}
+        prefix = family.clock_prefix.format(index=index)
+        parameters |= {family.clock_enable.format(index=index): int(index == 0), f"{prefix}{source}": pll}
         parameters |= {f"{prefix}DIVISOR{which}": value for which, value in enumerate(divisors)}
         # pynq 4.0.0 looks for the clock that was reached under this name on a Zynq-7000 too.
-        parameters[f"{ultrascale}ACT_FREQMHZ"] = float(board.clock_mhz)
+        parameters[f"{ZYNQ_ULTRASCALE_PLUS.clock_prefix.format(index=index)}ACT_FREQMHZ"] = float(board.clock_mhz)
     return parameters
 
 
 def _processor(modules: Element, board: Board, processor: Processor, slaves: Sequence[_Module]) -> None:
-    vlnv = f"xilinx.com:ip:{processor.ip}:{_VERSIONS[processor.ip]}"
-    wires = {_INTERRUPT_PORTS[processor.ip]: ("I", INTERRUPTS, "irq")}
+    family = processor.family
+    vlnv = f"xilinx.com:ip:{family.ip}:{family.ip_version}"
+    wires = {family.interrupt_pin: ("I", INTERRUPTS, "irq")}
     module = _module(modules, _Module(_PROCESSOR, vlnv, parameters=_processor_parameters(board, processor), wires=wires))
-    master = _MASTERS[processor.ip]
+    master = family.registers_port
     _bus(module, master, "MASTER")
     memory_map = SubElement(module, "MEMORYMAP")
     for slave in slaves:

@@ -9,8 +9,7 @@ from bnn_host.simulated.bitfile import bin_content, bit_file
 from bnn_host.simulated.hwh import hwh
 from bnn_hw.artefacts.manifest import Manifest, manifest_digest
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, read_overlay, seal_overlay
-from bnn_hw.errors import ArtefactError
-from bnn_hw.fpga.boards import find_board
+from bnn_hw.fpga.boards import find_board, needed_processor
 
 __all__ = ["simulated_bitstream"]
 
@@ -29,9 +28,8 @@ def simulated_bitstream(build: Path, manifest: Manifest) -> bytes:
 
 def _make_stand_in(build: Path, manifest: Manifest) -> None:
     board, place = find_board(manifest.board), build.resolve()
-    if board.processor is None:
-        raise ArtefactError(f"{board.name} has no processor, so no simulated board; build for one that has (`bnn_hw boards`)")
-    handoff = hwh(board, board.processor, manifest.top, manifest.ports["s_axi"]["address_bits"])
+    processor = needed_processor(board, ", so no simulated board; build for one that has (`bnn_hw boards`)")
+    handoff = hwh(board, processor, manifest.top, manifest.ports["s_axi"]["address_bits"])
     # Of its own for each handoff, since PYNQ keeps what it has parsed by the digest of the .bit.
     content = hashlib.sha256(f"{manifest_digest(build)} {handoff}".encode()).digest()
     with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:

@@ -12,6 +12,7 @@ from typing import Final
 from bnn_hw.contract.system import Segment
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board, Processor
+from bnn_hw.fpga.processors import ZYNQ_7000
 
 __all__ = ["Clock", "PlainRegisters", "pl_clock", "processor_registers"]
 
@@ -51,11 +52,10 @@ def pl_clock(board: Board, processor: Processor) -> Clock:
 
     Raises `ArtefactError` where the divisors cannot.
     """
-    # 1000 MHz on Zynq-7000; 1200 MHz on UltraScale+, of which 100, 150 and 200 MHz are divisors, after a division by 2.
-    pll_mhz, halved = (1000, 1) if processor.ip == "processing_system7" else (1200, 2)
+    pll_mhz, halves = processor.family.pll_mhz, processor.family.pll_halves
     for divisor in range(1, _MOST_DIVISOR + 1):
         if pll_mhz == divisor * board.clock_mhz:
-            return Clock(round(pll_mhz * halved / processor.crystal_mhz), (divisor, 1))
+            return Clock(round(pll_mhz * halves / processor.crystal_mhz), (divisor, 1))
     raise ArtefactError(f"clock_mhz of a board with {processor.ip} must divide {pll_mhz}, not {board.clock_mhz}")
 
 
@@ -63,7 +63,7 @@ def processor_registers(board: Board, processor: Processor) -> list[tuple[Segmen
     """Returns the processor's registers after its start: where they lie, and what they hold."""
     clock = pl_clock(board, processor)
     first, second = clock.divisors
-    if processor.ip == "processing_system7":
+    if processor.family is ZYNQ_7000:
         pll, pl = clock.multiplier << 12, second << 20 | first << 8
         plls = dict.fromkeys((0x100, 0x104, 0x108), pll)  # ARM, DDR, IO
         clocks = dict.fromkeys((0x170, 0x180, 0x190, 0x1A0), pl)

@@ -12,11 +12,11 @@ import numpy as np
 from bnn_hw.datasets import DATASETS, Split
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.likeness import unlike
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.decisions import SHOWN_IMAGES
 from bnn_hw.network.images import as_batch
 from bnn_hw.network.network import Network
-from bnn_hw.network.provenance import trained_on
 
 __all__ = ["NOT_ITS_DATA", "identified_test_images", "network_test_images", "unlike_training"]
 

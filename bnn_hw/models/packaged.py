@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 
 from bnn_hw.datasets import Split
+from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.file import load_network, network_digest
 from bnn_hw.network.network import Network
-from bnn_hw.network.provenance import trained_on
 
 __all__ = [
     "CHECKPOINT_FORMAT",
