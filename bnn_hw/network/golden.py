@@ -26,6 +26,7 @@ from bnn_hw.network.network import (
     Step,
     WeightLayer,
     layer_sums,
+    least_sums,
     weight_matrix,
 )
 
@@ -101,7 +102,7 @@ def _output(layer: Layer, x: np.ndarray, signal: Signal) -> np.ndarray:
     match layer:
         case Dense() | Conv():
             sums = _sums(layer, x, signal)
-            return sums >= _least_sums(layer, signal).astype(sums.dtype)
+            return sums >= least_sums(layer, signal).astype(sums.dtype)
         case MaxPool():
             return _pool(layer, x)
         case DenseRelu(shift=shift):
@@ -113,12 +114,6 @@ def _output(layer: Layer, x: np.ndarray, signal: Signal) -> np.ndarray:
 def _scaled_sums(layer: DenseRelu | Scores, x: np.ndarray, signal: Signal) -> np.ndarray:
     """Returns scale * sum + offset: [images, outputs] int64."""
     return _sums(layer, x, signal).astype(np.int64) * layer.scale + layer.offset
-
-
-def _least_sums(layer: Dense | Conv, signal: Signal) -> np.ndarray:
-    """Returns the least sum with which each neuron fires: [outputs] int64."""
-    reachable = layer_sums(layer, signal)
-    return reachable.low + reachable.unit * (layer.thresholds.astype(np.int64) - reachable.always)
 
 
 def _sums(layer: WeightLayer, x: np.ndarray, signal: Signal) -> np.ndarray:

@@ -60,6 +60,7 @@ __all__ = [  # the layers too, so that a network and its layers come from one pl
     "dtype_bits",
     "element_bits",
     "layer_sums",
+    "least_sums",
     "pixel_channels",
     "scaled_limits",
     "scaled_reach",
@@ -170,6 +171,12 @@ def layer_sums(layer: WeightLayer, signal: Signal) -> Sums:
     """Returns the sums of a layer's neurons when it takes `signal`."""
     zeros = isinstance(layer, Conv) and layer.pads_bits_with_zeros(signal)
     return Sums.of(layer.weights[0].size, signal.dtype, zeros=zeros)
+
+
+def least_sums(layer: Dense | Conv, signal: Signal) -> np.ndarray:
+    """Returns the least sum with which each neuron fires when the layer takes `signal`: [outputs] int64."""
+    sums = layer_sums(layer, signal)
+    return sums.low + sums.unit * (layer.thresholds.astype(np.int64) - sums.always)
 
 
 def scaled_reach(layer: DenseRelu | Scores, signal: Signal) -> np.ndarray:

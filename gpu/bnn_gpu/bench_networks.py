@@ -15,7 +15,7 @@ from bnn_gpu.launches import plain_launch
 from bnn_gpu.layout import Layout
 from bnn_gpu.measure import Bench, as_array, as_tensor
 from bnn_hw.network import golden
-from bnn_hw.network.network import Dense, Input, Network, Scores, layer_sums
+from bnn_hw.network.network import Dense, Input, Network, Scores, least_sums
 
 if TYPE_CHECKING:
     import torch
@@ -161,9 +161,7 @@ class _Floats:
             self.device.synchronize()
             least = None
             if isinstance(layer, Dense):
-                sums = layer_sums(layer, step.input)
-                reached = sums.low + sums.unit * (layer.thresholds.astype(np.int64) - sums.always)
-                least = torch.from_numpy(reached.astype(np.float32)).to(where)
+                least = torch.from_numpy(least_sums(layer, step.input).astype(np.float32)).to(where)
             self.layers.append(_Layer(signs.t().contiguous(), Packed(words, signs.shape[1]), least))
         widest = max(layer.weights.shape[1] for layer in self.layers)
         self.out = torch.empty(len(images) * widest, device=where)

@@ -18,7 +18,7 @@ from typing import Final, Literal, TypeAlias
 import numpy as np
 
 from bnn_hw.errors import ArtefactError
-from bnn_hw.network.network import Conv, Dense, Scores, Signal, WeightLayer, layer_sums
+from bnn_hw.network.network import Conv, Dense, Scores, Signal, WeightLayer, least_sums
 
 __all__ = [
     "METHODS",
@@ -106,9 +106,7 @@ def layer_constants(layer: Dense | Conv | Scores, signal: Signal, product: Produ
             offsets = layer.offset - layer.scale * bases[0] + multipliers * shift
             return Constants(_wrapped(_padded(np.stack([multipliers, offsets]), 0)), None)
         case Dense() | Conv():
-            reachable = layer_sums(layer, signal)
-            least = reachable.low + reachable.unit * (layer.thresholds.astype(np.int64) - reachable.always)
-            thresholds = -(-(least + bases) // scale) - shift
+            thresholds = -(-(least_sums(layer, signal) + bases) // scale) - shift
             clipped = np.clip(thresholds, -VALUE_LIMIT, VALUE_LIMIT).astype(np.int32)
             return Constants(_padded(clipped, VALUE_LIMIT), place_classes)
 
