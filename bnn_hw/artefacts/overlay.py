@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -34,9 +35,17 @@ class Overlay:
 
 
 def seal_overlay(
-    folder: Path, build: Path, manifest: Manifest, *, clock_mhz: float, simulated: bool, facts: Mapping[str, Any]
+    folder: str | os.PathLike[str],
+    build: str | os.PathLike[str],
+    manifest: Manifest,
+    *,
+    clock_mhz: float,
+    simulated: bool,
+    facts: Mapping[str, Any],
 ) -> Overlay:
     """Writes the record of an overlay of a build whose files lie in `folder`, last of all, and returns it."""
+    folder = Path(folder)
+    build = Path(build)
     files = folder_digests(folder, [_RECORD])
     overlay = Overlay(manifest.top, manifest_digest(build), float(clock_mhz), simulated, dict(facts), files)
     description = {"format": _FORMAT, "version": _VERSION, **asdict(overlay)}
@@ -44,11 +53,12 @@ def seal_overlay(
     return overlay
 
 
-def read_overlay(build: Path) -> Overlay:
+def read_overlay(build: str | os.PathLike[str]) -> Overlay:
     """Reads the overlay of a build and checks it against the build's manifest and its own files.
 
     Raises `ArtefactError` where there is none, or where it is another build's or altered.
     """
+    build = Path(build)
     folder = build / OVERLAY_FOLDER
     try:
         description = json.loads((folder / _RECORD).read_text())

@@ -3,6 +3,7 @@
 
 import importlib.metadata
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -50,7 +51,7 @@ def build(
     network: Network,
     board: Board,
     plan: Plan,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     vectors: Vectors | None = None,
     verify: bool = True,
@@ -66,6 +67,7 @@ def build(
     build, or when the board cannot have run-time weights, `ToolError` when a tool is missing or fails, `MismatchError` when the
     Verilog and the golden model disagree.
     """
+    folder = Path(folder)
     if plan.runtime_weights and board.processor is None:
         raise ArtefactError(
             f"{board.name} has no processor to write run-time weights; build without --runtime-weights, or for a board with one"

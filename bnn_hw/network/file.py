@@ -4,6 +4,7 @@
 import hashlib
 import json
 import math
+import os
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -50,11 +51,12 @@ def network_digest(network: Network) -> str:
     return _digest(*_serialize(network)).hex()
 
 
-def save_network(network: Network, path: Path) -> None:
+def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     """Writes the network's file to `path`, in place of a network file there only once it is whole.
 
     Raises `ArtefactError` where `path` is something else, as the checkpoint that took hours to train.
     """
+    path = Path(path)
     if path.exists() and not _is_network_file(path):
         raise ArtefactError(f"{path} exists and is no network file, so it is left alone; give another name or remove it yourself")
     partial = path.with_name(path.name + ".partial")
@@ -62,12 +64,13 @@ def save_network(network: Network, path: Path) -> None:
     partial.replace(path)
 
 
-def load_network(path: Path) -> Network:
+def load_network(path: str | os.PathLike[str]) -> Network:
     """Reads a network file.
 
     Nothing is taken on trust: file size, description, names, dtypes and shapes are checked before a tensor is read,
     then the digest, the padding bits and all that `Network` itself checks. Raises `ArtefactError` naming the field.
     """
+    path = Path(path)
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ArtefactError(f"{path}: a network file may have {_MAX_FILE_BYTES:,} bytes, not {path.stat().st_size:,}")

@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,8 +46,9 @@ class Checkpoint:
     tensors: Mapping[str, torch.Tensor]
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     """Writes `checkpoint` to `path`, in place of what was there only once it is whole."""
+    path = Path(path)
     description = {
         "format": CHECKPOINT_FORMAT,
         "version": _VERSION,
@@ -63,8 +65,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     partial.replace(path)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads a checkpoint. Raises `ArtefactError` when the file is missing, foreign, damaged or of another version."""
+    path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
