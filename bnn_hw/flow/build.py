@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from bnn_hw.artefacts.manifest import Manifest, seal
 from bnn_hw.artefacts.rebuild import check_rebuild, put_in_place
 from bnn_hw.contract.registers import ADDRESS_BITS
@@ -26,6 +24,7 @@ from bnn_hw.fpga.boards import Board
 from bnn_hw.network.file import network_digest, save_network
 from bnn_hw.network.network import Network
 from bnn_hw.network.packaged import packaged_test_images
+from bnn_hw.network.random_images import random_images
 from bnn_hw.network.vectors import Vectors, make_vectors, save_vectors
 from bnn_hw.tools import require
 
@@ -156,16 +155,7 @@ def _vectors(network: Network) -> Vectors:
     packaged = packaged_test_images(network)
     if packaged is not None and packaged.images.shape[1:] == network.input.shape and _takes_pixels(network):
         return make_vectors(network, packaged.images, packaged.labels)
-    random = np.random.default_rng(0)
-    shape = (_RANDOM_IMAGES, network.input.signal.size)
-    match network.input.dtype:
-        case "bit":
-            images = random.integers(0, 2, shape).astype(bool)
-        case "uint8":
-            images = random.integers(0, 256, shape).astype(np.uint8)
-        case "int8":
-            images = random.integers(-128, 128, shape).astype(np.int8)
-    return make_vectors(network, images, None)
+    return make_vectors(network, random_images(network.input, _RANDOM_IMAGES), None)
 
 
 def _takes_pixels(network: Network) -> bool:
