@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bnn_hw.artefacts.digests import file_digest, folder_digests
+from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.errors import ArtefactError
 
 __all__ = [
@@ -64,8 +65,8 @@ def is_build(folder: str | os.PathLike[str]) -> bool:
     """Returns whether `folder` holds a build, of whatever version."""
     folder = Path(folder)
     try:
-        return json.loads((folder / MANIFEST).read_text())["format"] == _FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_envelope((folder / MANIFEST).read_text()).format == _FORMAT
+    except (OSError, ValueError):
         return False
 
 
@@ -77,12 +78,11 @@ def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     folder = Path(folder)
     if not is_build(folder):
         raise ArtefactError(f"{folder} is no build; `bnn_hw build` makes one")
-    description = json.loads((folder / MANIFEST).read_text())
-    del description["format"]  # which is_build has looked at
-    if description.pop("version", None) != _VERSION:
+    envelope = read_envelope((folder / MANIFEST).read_text())
+    if envelope.version != _VERSION:
         raise ArtefactError(f"{folder}: the manifest must be of version {_VERSION}; build again with this bnn_hw")
     try:
-        manifest = Manifest(**description)
+        manifest = Manifest(**envelope.fields)
     except TypeError as error:
         raise ArtefactError(f"{folder / MANIFEST} does not have the fields of version {_VERSION}: {error}; build again") from error
     if not isinstance(manifest.files, dict) or not re.fullmatch(r"[a-z][a-z0-9_]*", str(manifest.top)):

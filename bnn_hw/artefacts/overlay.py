@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from bnn_hw.artefacts.digests import folder_digests
 from bnn_hw.artefacts.manifest import Manifest, manifest_digest
+from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.errors import ArtefactError
 
 __all__ = ["OVERLAY_FOLDER", "Overlay", "read_overlay", "seal_overlay"]
@@ -61,17 +62,17 @@ def read_overlay(build: str | os.PathLike[str]) -> Overlay:
     build = Path(build)
     folder = build / OVERLAY_FOLDER
     try:
-        description = json.loads((folder / _RECORD).read_text())
-        if (description.pop("format"), description.pop("version")) != (_FORMAT, _VERSION):
+        envelope = read_envelope((folder / _RECORD).read_text())
+        if (envelope.format, envelope.version) != (_FORMAT, _VERSION):
             raise ArtefactError(
                 f"{folder / _RECORD} must be of {_FORMAT} {_VERSION}; make it again with `bnn_hw bitstream {build}`"
             )
-        overlay = Overlay(**description)
+        overlay = Overlay(**envelope.fields)
     except FileNotFoundError as error:
         raise ArtefactError(
             f"{build} has no bitstream; `bnn_hw bitstream {build}` makes it, or `bnn_hw board-sim {build}` simulates the board"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ArtefactError(f"{folder / _RECORD} cannot be read: {error}; make it again with `bnn_hw bitstream {build}`") from error
     _check_fields(overlay, folder, build)
     if overlay.manifest_sha256 != manifest_digest(build):

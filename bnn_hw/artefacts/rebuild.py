@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A build in a folder that has one already: what later commands or people made there stays, or goes only when that is asked for."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from bnn_hw.artefacts.digests import folder_digests
 from bnn_hw.artefacts.folders import replace_folder
 from bnn_hw.artefacts.manifest import LATER_FOLDERS, MANIFEST, SIMULATED_FOLDER, is_build
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, read_overlay
+from bnn_hw.artefacts.strict_json import read_json
 from bnn_hw.errors import ArtefactError
 
 __all__ = ["check_rebuild", "put_in_place"]
@@ -80,7 +80,7 @@ def _check_losses(folder: Path, facts: Mapping[str, Any], *, replace: bool) -> l
 
 def _description(folder: Path) -> dict[str, Any]:
     """Returns the manifest in a folder that `is_build`, of whatever version."""
-    description: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    description: dict[str, Any] = read_json((folder / MANIFEST).read_text())
     return description
 
 

@@ -3,15 +3,15 @@
 
 import hashlib
 import json
-import math
 import os
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 
+from bnn_hw.artefacts.strict_json import read_json
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.layers import MAX_WINDOW
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, weight_matrix
@@ -252,19 +252,8 @@ def _integers(value: Mapping[str, Any], name: str, place: str) -> tuple[int, ...
 
 
 def _parse(text: str) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON number")
-
-    def finite(digits: str) -> float:
-        return float(digits) if math.isfinite(float(digits)) else refuse(digits)
-
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError(f"the keys {reprlib.repr([key for key, _ in pairs])} must differ")
-        return dict(pairs)
-
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=distinct)
+        value = read_json(text)
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"metadata {NETWORK_FORMAT!r} must be JSON: {error}") from error
     if not isinstance(value, dict):

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.layers import MAX_PADDING
@@ -75,11 +76,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"{path} is no checkpoint: {error}; `bnn_hw train` writes one") from error
     try:
-        description: dict[str, Any] = json.loads(metadata[CHECKPOINT_FORMAT])
-        version = description["version"]
+        envelope = read_envelope(metadata[CHECKPOINT_FORMAT])
+        version = envelope.version
         if version == _VERSION:
-            return _read(description, tensors)
-    except (ArtefactError, KeyError, TypeError, ValueError, RecursionError) as error:
+            return _read(envelope.fields, tensors)
+        if version is None:
+            raise KeyError("version")
+    except (ArtefactError, KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{path} is no checkpoint of this version: {error!r}; `bnn_hw train` writes one") from error
     raise ArtefactError(
         f"{path}: checkpoint version must be {_VERSION}, not {version!r}; train again, or export it with the bnn_hw that wrote it"
