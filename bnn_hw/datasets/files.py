@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from bnn_hw.artefacts.files import whole_file
 from bnn_hw.datasets.elsewhere import what_is_there
 from bnn_hw.errors import ArtefactError
 
@@ -59,19 +60,16 @@ def download_file(path: str | os.PathLike[str], dataset: str, mirrors: Sequence[
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     failures = []
     for mirror in mirrors:
         try:
-            with urllib.request.urlopen(mirror + path.name, timeout=_TIMEOUT_S) as response:
-                partial.write_bytes(response.read())
-            check(partial)
-        except (OSError, http.client.HTTPException, ArtefactError) as error:  # URLError is an OSError
-            partial.unlink(missing_ok=True)
-            failures.append(f"{mirror}: {error}")
-        else:
-            partial.replace(path)
+            with whole_file(path) as partial:
+                with urllib.request.urlopen(mirror + path.name, timeout=_TIMEOUT_S) as response:
+                    partial.write_bytes(response.read())
+                check(partial)
             return
+        except (OSError, http.client.HTTPException, ArtefactError) as error:  # URLError is an OSError
+            failures.append(f"{mirror}: {error}")
     raise ArtefactError(
         f"{path.name} of {dataset} cannot be downloaded ({'; '.join(failures)}); fetch it by hand and name its folder with --data"
     )

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from bnn_hw.artefacts.files import whole_file
 from bnn_hw.artefacts.strict_json import read_json
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.layers import MAX_WINDOW
@@ -59,9 +60,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.exists() and not _is_network_file(path):
         raise ArtefactError(f"{path} exists and is no network file, so it is left alone; give another name or remove it yourself")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(network_bytes(network))
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(network_bytes(network))
 
 
 def load_network(path: str | os.PathLike[str]) -> Network:

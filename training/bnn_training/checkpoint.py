@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bnn_hw.artefacts.files import whole_file
 from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
@@ -60,10 +61,9 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> Non
         "epoch": checkpoint.epoch,
         "best_validation": checkpoint.best_validation,
     }
-    partial = path.with_suffix(".partial")
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
-    save_file(tensors, partial, metadata={CHECKPOINT_FORMAT: json.dumps(description)})
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={CHECKPOINT_FORMAT: json.dumps(description)})
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
