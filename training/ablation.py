@@ -19,7 +19,7 @@ from rich.table import Table
 from bnn_hw.cli import main as run_command
 from bnn_hw.datasets import load_dataset
 from bnn_training.catalogue import RECIPES
-from bnn_training.export import export_checkpoint
+from bnn_training.folding import export_checkpoint
 from bnn_training.trainer import train
 
 _BASE = replace(RECIPES["mnist-bnn-torch7-fast"], activation="sign", shift_batch_norm=False, optimizer="adam", learning_rate=3e-3)

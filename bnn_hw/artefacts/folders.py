@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders that are there as a whole or not at all."""
 
+import os
 from pathlib import Path
 
 __all__ = ["replace_folder"]
 
 
-def replace_folder(folder: Path, partial: Path) -> None:
+def replace_folder(folder: str | os.PathLike[str], partial: str | os.PathLike[str]) -> None:
     """Moves `partial`, which lies in a temporary folder, to `folder`; what was there goes away with the temporary folder."""
+    folder = Path(folder)
+    partial = Path(partial)
     replaced = partial.parent / "replaced"
     if folder.exists():
         folder.rename(replaced)

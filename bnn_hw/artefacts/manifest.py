@@ -2,6 +2,7 @@
 """The manifest of a build: the contract between those who make a build and those who use it."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bnn_hw.artefacts.digests import file_digest, folder_digests
+from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.errors import ArtefactError
 
 __all__ = [
@@ -50,35 +52,37 @@ class Manifest:
     files: Mapping[str, str]
 
 
-def seal(folder: Path, **facts: Any) -> Manifest:
+def seal(folder: str | os.PathLike[str], **facts: Any) -> Manifest:
     """Writes the manifest of a finished build, last of all its files, and returns it."""
+    folder = Path(folder)
     manifest = Manifest(**facts, files=folder_digests(folder, _NOT_IN_FILES))
     description = {"format": _FORMAT, "version": _VERSION, **asdict(manifest)}
     (folder / MANIFEST).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
     return manifest
 
 
-def is_build(folder: Path) -> bool:
+def is_build(folder: str | os.PathLike[str]) -> bool:
     """Returns whether `folder` holds a build, of whatever version."""
+    folder = Path(folder)
     try:
-        return json.loads((folder / MANIFEST).read_text())["format"] == _FORMAT
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_envelope((folder / MANIFEST).read_text()).format == _FORMAT
+    except (OSError, ValueError):
         return False
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """Reads a build's manifest and checks every file against it.
 
     Raises `ArtefactError` when the folder is no build, of another version, or altered.
     """
+    folder = Path(folder)
     if not is_build(folder):
         raise ArtefactError(f"{folder} is no build; `bnn_hw build` makes one")
-    description = json.loads((folder / MANIFEST).read_text())
-    del description["format"]  # which is_build has looked at
-    if description.pop("version", None) != _VERSION:
+    envelope = read_envelope((folder / MANIFEST).read_text())
+    if envelope.version != _VERSION:
         raise ArtefactError(f"{folder}: the manifest must be of version {_VERSION}; build again with this bnn_hw")
     try:
-        manifest = Manifest(**description)
+        manifest = Manifest(**envelope.fields)
     except TypeError as error:
         raise ArtefactError(f"{folder / MANIFEST} does not have the fields of version {_VERSION}: {error}; build again") from error
     if not isinstance(manifest.files, dict) or not re.fullmatch(r"[a-z][a-z0-9_]*", str(manifest.top)):
@@ -90,6 +94,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def manifest_digest(folder: Path) -> str:
+def manifest_digest(folder: str | os.PathLike[str]) -> str:
     """Returns the SHA-256 of a build's manifest, by which what is made of a build names it."""
+    folder = Path(folder)
     return file_digest(folder / MANIFEST)

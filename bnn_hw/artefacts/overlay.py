@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from typing import Any, Final
 
 from bnn_hw.artefacts.digests import folder_digests
 from bnn_hw.artefacts.manifest import Manifest, manifest_digest
+from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.errors import ArtefactError
 
 __all__ = ["OVERLAY_FOLDER", "Overlay", "read_overlay", "seal_overlay"]
@@ -34,9 +36,17 @@ class Overlay:
 
 
 def seal_overlay(
-    folder: Path, build: Path, manifest: Manifest, *, clock_mhz: float, simulated: bool, facts: Mapping[str, Any]
+    folder: str | os.PathLike[str],
+    build: str | os.PathLike[str],
+    manifest: Manifest,
+    *,
+    clock_mhz: float,
+    simulated: bool,
+    facts: Mapping[str, Any],
 ) -> Overlay:
     """Writes the record of an overlay of a build whose files lie in `folder`, last of all, and returns it."""
+    folder = Path(folder)
+    build = Path(build)
     files = folder_digests(folder, [_RECORD])
     overlay = Overlay(manifest.top, manifest_digest(build), float(clock_mhz), simulated, dict(facts), files)
     description = {"format": _FORMAT, "version": _VERSION, **asdict(overlay)}
@@ -44,24 +54,25 @@ def seal_overlay(
     return overlay
 
 
-def read_overlay(build: Path) -> Overlay:
+def read_overlay(build: str | os.PathLike[str]) -> Overlay:
     """Reads the overlay of a build and checks it against the build's manifest and its own files.
 
     Raises `ArtefactError` where there is none, or where it is another build's or altered.
     """
+    build = Path(build)
     folder = build / OVERLAY_FOLDER
     try:
-        description = json.loads((folder / _RECORD).read_text())
-        if (description.pop("format"), description.pop("version")) != (_FORMAT, _VERSION):
+        envelope = read_envelope((folder / _RECORD).read_text())
+        if (envelope.format, envelope.version) != (_FORMAT, _VERSION):
             raise ArtefactError(
                 f"{folder / _RECORD} must be of {_FORMAT} {_VERSION}; make it again with `bnn_hw bitstream {build}`"
             )
-        overlay = Overlay(**description)
+        overlay = Overlay(**envelope.fields)
     except FileNotFoundError as error:
         raise ArtefactError(
             f"{build} has no bitstream; `bnn_hw bitstream {build}` makes it, or `bnn_hw board-sim {build}` simulates the board"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise ArtefactError(f"{folder / _RECORD} cannot be read: {error}; make it again with `bnn_hw bitstream {build}`") from error
     _check_fields(overlay, folder, build)
     if overlay.manifest_sha256 != manifest_digest(build):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A build in a folder that has one already: what later commands or people made there stays, or goes only when that is asked for."""
 
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,7 @@ from bnn_hw.artefacts.digests import folder_digests
 from bnn_hw.artefacts.folders import replace_folder
 from bnn_hw.artefacts.manifest import LATER_FOLDERS, MANIFEST, SIMULATED_FOLDER, is_build
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, read_overlay
+from bnn_hw.artefacts.strict_json import read_json
 from bnn_hw.errors import ArtefactError
 
 __all__ = ["check_rebuild", "put_in_place"]
@@ -19,11 +20,12 @@ _SOON_MADE: Final = (SIMULATED_FOLDER, "synth.partial")
 _MOST_NAMED: Final = 5
 
 
-def check_rebuild(folder: Path, facts: Mapping[str, Any], *, replace: bool) -> None:
+def check_rebuild(folder: str | os.PathLike[str], facts: Mapping[str, Any], *, replace: bool) -> None:
     """Checks that a build whose manifest will have these facts may be made in `folder`.
 
     Raises `ArtefactError` where that is no folder for a build, and, without `replace`, where something would be lost.
     """
+    folder = Path(folder)
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise ArtefactError(f"{folder} must not be the folder that you are in, or one around it; give another --out")
     if is_build(folder):
@@ -32,12 +34,14 @@ def check_rebuild(folder: Path, facts: Mapping[str, Any], *, replace: bool) -> N
         raise ArtefactError(f"{folder} exists and is no build, so it is left alone; give another --out or remove it yourself")
 
 
-def put_in_place(partial: Path, folder: Path, *, replace: bool) -> None:
+def put_in_place(partial: str | os.PathLike[str], folder: str | os.PathLike[str], *, replace: bool) -> None:
     """Moves the build in `partial`, which lies in a temporary folder, to `folder`.
 
     Where the build there has the same manifest, only its own files are written anew. Raises `ArtefactError`, without `replace`,
     where something would be lost.
     """
+    partial = Path(partial)
+    folder = Path(folder)
     if not is_build(folder):
         replace_folder(folder, partial)
         return
@@ -76,7 +80,7 @@ def _check_losses(folder: Path, facts: Mapping[str, Any], *, replace: bool) -> l
 
 def _description(folder: Path) -> dict[str, Any]:
     """Returns the manifest in a folder that `is_build`, of whatever version."""
-    description: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    description: dict[str, Any] = read_json((folder / MANIFEST).read_text())
     return description
 
 

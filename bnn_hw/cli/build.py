@@ -13,7 +13,7 @@ import numpy as np
 from bnn_hw.artefacts.digests import NAME_DIGITS
 from bnn_hw.cli.bitstream import show_bitstream
 from bnn_hw.cli.data import data_options
-from bnn_hw.cli.model import MODEL_HELP, fold_checkpoint
+from bnn_hw.cli.model import MODEL_HELP
 from bnn_hw.cli.parameters import NEW_FOLDER, CountOrWord, FiniteFloat
 from bnn_hw.cli.show import cache_folder, console, json_option, percent, print_json, shape_text, table, warn
 from bnn_hw.contract.feasible import check_feasible
@@ -32,7 +32,7 @@ from bnn_hw.flow.build import BuildResult
 from bnn_hw.flow.build import build as make_build
 from bnn_hw.flow.verify import Verification, verify_build
 from bnn_hw.fpga.boards import Board, find_board
-from bnn_hw.models.packaged import find_model, is_packaged
+from bnn_hw.models.packaged import is_packaged, load
 from bnn_hw.network.file import network_digest
 from bnn_hw.network.network import Network, Step
 from bnn_hw.network.vectors import Vectors, make_vectors
@@ -96,7 +96,7 @@ def build(
     board = find_board(board_name)
     if with_bitstream:
         block_design(board, ADDRESS_BITS)  # so that a board without a processor is refused before the build
-    network = find_model(model, fold_checkpoint)
+    network = load(model)
     if name is not None:
         network = replace(network, name=name)
     check_feasible(network, board, runtime_weights=runtime_weights)  # before a plan is sought and images are read

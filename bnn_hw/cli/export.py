@@ -20,7 +20,7 @@ from bnn_hw.tools import require
 
 if TYPE_CHECKING:
     from bnn_training.checkpoint import Checkpoint
-    from bnn_training.export import Agreement, Ties
+    from bnn_training.folding import Agreement, Ties
 
 __all__ = ["export", "fold_options", "save_folded"]
 
@@ -98,7 +98,7 @@ def _test_images(saved: "Checkpoint", path: Path, data: ChosenData) -> Split:
 
 def save_folded(checkpoint: Path, out: Path, test: Split | None, name: str | None, ties: "Ties", as_json: bool) -> None:
     """Folds a checkpoint into a network file, measures it on `test` images if there are any, and shows both."""
-    from bnn_training.export import export_checkpoint
+    from bnn_training.folding import export_checkpoint
 
     network, agreement = export_checkpoint(checkpoint, test, name=name, ties=ties)
     save_network(network, out)

@@ -9,14 +9,14 @@ import click
 import numpy as np
 
 from bnn_hw.cli.data import data_options
-from bnn_hw.cli.model import MODEL_HELP, fold_checkpoint
+from bnn_hw.cli.model import MODEL_HELP
 from bnn_hw.cli.show import cache_folder, json_option, percent, print_json, table, warn
 from bnn_hw.datasets.chosen import ChosenData
 from bnn_hw.datasets.image_file import read_images
 from bnn_hw.datasets.of_network import NOT_ITS_DATA, identified_test_images, unlike_training
 from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError, UsageError
-from bnn_hw.models.packaged import find_model, packaged_test_images
+from bnn_hw.models.packaged import load, packaged_test_images
 from bnn_hw.network import golden
 from bnn_hw.network.decisions import DECISION_COLUMNS, SHOWN_IMAGES, decision_row, decisions
 from bnn_hw.network.network import Network
@@ -49,7 +49,7 @@ def infer(model: str, paths: tuple[Path, ...], data: ChosenData, as_json: bool) 
     """
     if paths and data.asked_for:
         raise UsageError("--images and --data exclude each other: one names images, the other a data set with test images")
-    network = find_model(model, fold_checkpoint)
+    network = load(model)
     task = _task(network, paths, data)
     if warning := unlike_training(network, task.images):
         warn(warning)

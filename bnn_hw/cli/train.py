@@ -22,7 +22,7 @@ from bnn_hw.tools import require
 if TYPE_CHECKING:
     import torch
 
-    from bnn_training.export import Ties
+    from bnn_training.folding import Ties
     from bnn_training.model import BinaryNetwork
     from bnn_training.runs import Run, Watch
     from bnn_training.trainer import EpochReport
@@ -138,7 +138,7 @@ def _progress(run: "Run", *, shown: bool) -> Iterator["Watch"]:
 
 def _show_result(run: "Run", best: Path, device: "torch.device", ties: "Ties", as_json: bool) -> None:
     """Folds the network and shows how it measures; or shows why it cannot be folded, and how the PyTorch model measures."""
-    from bnn_training.export import folding_obstacle, test_accuracy
+    from bnn_training.folding import folding_obstacle, test_accuracy
     from bnn_training.run_folder import NETWORK
 
     test = run.dataset.test

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets in their publishers' own files, read from a folder or downloaded, and checked against SHA-256."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -59,8 +60,8 @@ DATASETS: Final[dict[str, Source]] = {
 
 def open_dataset(
     name: str,
-    data: Path | None,
-    cache: Path,
+    data: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str],
     *,
     classes: Sequence[str] = (),
     own: bool = False,
@@ -78,6 +79,8 @@ def open_dataset(
     in the order of their labels; `background`: what transparent pictures are laid on. Raises `UsageError` where `classes` or
     `own` has no data of one's own to go with, and `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
+    data = None if data is None else Path(data)
+    cache = Path(cache)
     if is_own(data, classes, own):
         return _compared(load_own_dataset(data, classes, background=background))
     return load_dataset(name, data, cache)
@@ -85,25 +88,29 @@ def open_dataset(
 
 def open_test_images(
     name: str,
-    data: Path | None,
-    cache: Path,
+    data: str | os.PathLike[str] | None,
+    cache: str | os.PathLike[str],
     *,
     classes: Sequence[str] = (),
     own: bool = False,
     background: str = "white",
 ) -> Split:
     """Returns the test images of what `open_dataset` opens, for which a publisher's training images need not be there."""
+    data = None if data is None else Path(data)
+    cache = Path(cache)
     if is_own(data, classes, own):
         return load_own_dataset(data, classes, background=background).test
     with _source(name, data, cache, test_only=True) as (source, folder):
         return source.load_test(folder)
 
 
-def load_dataset(name: str, folder: Path | None, cache: Path) -> Dataset:
+def load_dataset(name: str, folder: str | os.PathLike[str] | None, cache: str | os.PathLike[str]) -> Dataset:
     """Returns the data set `name` from the user's `folder`; without one, from `cache`, downloading what is absent.
 
     Raises `ArtefactError` for an unknown name, and for files that are missing, altered or cannot be downloaded.
     """
+    folder = None if folder is None else Path(folder)
+    cache = Path(cache)
     with _source(name, folder, cache) as (source, place):
         return source.load(place)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which data set a user named."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,11 @@ class ChosenData:
         """Whether it is data of one's own, so that it needs no name."""
         return is_own(self.path, self.classes, self.own)
 
-    def open(self, name: str, cache: Path) -> Dataset:
+    def open(self, name: str, cache: str | os.PathLike[str]) -> Dataset:
         """Returns the data set; `name` says which where it is a published one."""
         return open_dataset(name, self.path, cache, classes=self.classes, own=self.own, background=self.background)
 
-    def open_test(self, name: str, cache: Path) -> Split:
+    def open_test(self, name: str, cache: str | os.PathLike[str]) -> Split:
         """Returns its test images; a publisher's training images need not be there."""
         return open_test_images(name, self.path, cache, classes=self.classes, own=self.own, background=self.background)
 

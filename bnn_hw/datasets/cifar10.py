@@ -4,6 +4,7 @@
 This is the binary version of https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
+import os
 import tarfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -39,28 +40,31 @@ _SHA256: Final = {
 }
 
 
-def load_cifar10(folder: Path) -> Dataset:
+def load_cifar10(folder: str | os.PathLike[str]) -> Dataset:
     """Returns CIFAR-10 from the six official batches or the official archive of them.
 
     They lie in `folder`, `folder`/cifar10, or the folder cifar-10-batches-bin in one of these, as the archive unpacks;
     the archive itself is read as it is. Images are [50000 or 10000, 32, 32, 3] uint8, the channels red, green and blue.
     Raises `ArtefactError` for a batch that is missing, truncated or altered.
     """
+    folder = Path(folder)
     *train, test = _batches(folder, _SHA256)
     return Dataset(name="cifar10", class_names=_CLASS_NAMES, train=_split(train), test=_split([test]))
 
 
-def load_cifar10_test(folder: Path) -> Split:
+def load_cifar10_test(folder: str | os.PathLike[str]) -> Split:
     """Returns CIFAR-10's test images alone, as `load_cifar10` does, which needs only their batch, or the archive."""
+    folder = Path(folder)
     return _split(_batches(folder, [_TEST]))
 
 
-def download_cifar10(folder: Path, mirrors: Sequence[str] = CIFAR10_MIRRORS, *, test_only: bool = False) -> None:
+def download_cifar10(folder: str | os.PathLike[str], mirrors: Sequence[str] = CIFAR10_MIRRORS, *, test_only: bool = False) -> None:
     """Downloads the archive of CIFAR-10 where `folder` lacks it and one of its batches; `test_only`: that of the test images.
 
     Each batch in it is checked against its SHA-256 before the archive gets its name. Raises `ArtefactError` when no mirror
     gives the right content.
     """
+    folder = Path(folder)
     wanted = [_TEST] if test_only else _SHA256
     if not (folder / _ARCHIVE).exists() and not all((folder / name).exists() for name in wanted):
         download_file(folder / _ARCHIVE, "cifar10", mirrors, _read_archive)

@@ -3,11 +3,13 @@
 
 import hashlib
 import http.client
+import os
 import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from bnn_hw.artefacts.files import whole_file
 from bnn_hw.datasets.elsewhere import what_is_there
 from bnn_hw.errors import ArtefactError
 
@@ -17,11 +19,12 @@ GET_WHOLE: Final = "get a whole copy of it"  # the way out of every damaged file
 _TIMEOUT_S: Final = 60
 
 
-def find_file(folder: Path, dataset: str, names: Sequence[str], subfolders: Sequence[str] = ()) -> Path:
+def find_file(folder: str | os.PathLike[str], dataset: str, names: Sequence[str], subfolders: Sequence[str] = ()) -> Path:
     """Returns the first file called one of `names` in `folder`, else in its subfolder `dataset`, else in `subfolders`.
 
     Raises `ArtefactError` when there is none.
     """
+    folder = Path(folder)
     for place in (folder, folder / dataset, *(folder / subfolder for subfolder in subfolders)):
         for name in names:
             if (place / name).is_file():
@@ -31,8 +34,9 @@ def find_file(folder: Path, dataset: str, names: Sequence[str], subfolders: Sequ
     raise ArtefactError(f"{folder} must hold {wanted} of {dataset}; {way_out}, or leave --data out to download")
 
 
-def read_file(path: Path, sha256: str | None = None) -> bytes:
+def read_file(path: str | os.PathLike[str], sha256: str | None = None) -> bytes:
     """Returns the content of a file. Raises `ArtefactError` when it cannot be read, or is not what `sha256` names."""
+    path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -49,25 +53,23 @@ def check_sha256(what: object, content: bytes, sha256: str, way_out: str = GET_W
         raise ArtefactError(f"{what} is not the publisher's own file: SHA-256 must be {sha256}, not {found}; {way_out}")
 
 
-def download_file(path: Path, dataset: str, mirrors: Sequence[str], check: Callable[[Path], object]) -> None:
+def download_file(path: str | os.PathLike[str], dataset: str, mirrors: Sequence[str], check: Callable[[Path], object]) -> None:
     """Downloads the file `path` of a data set from the first mirror whose copy passes `check`; then it gets its name.
 
     A mirror is a URL that ends in a slash; `check` raises `ArtefactError`, and so does this function when no mirror helps.
     """
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
     failures = []
     for mirror in mirrors:
         try:
-            with urllib.request.urlopen(mirror + path.name, timeout=_TIMEOUT_S) as response:
-                partial.write_bytes(response.read())
-            check(partial)
-        except (OSError, http.client.HTTPException, ArtefactError) as error:  # URLError is an OSError
-            partial.unlink(missing_ok=True)
-            failures.append(f"{mirror}: {error}")
-        else:
-            partial.replace(path)
+            with whole_file(path) as partial:
+                with urllib.request.urlopen(mirror + path.name, timeout=_TIMEOUT_S) as response:
+                    partial.write_bytes(response.read())
+                check(partial)
             return
+        except (OSError, http.client.HTTPException, ArtefactError) as error:  # URLError is an OSError
+            failures.append(f"{mirror}: {error}")
     raise ArtefactError(
         f"{path.name} of {dataset} cannot be downloaded ({'; '.join(failures)}); fetch it by hand and name its folder with --data"
     )

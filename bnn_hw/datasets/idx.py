@@ -3,6 +3,7 @@
 
 import gzip
 import math
+import os
 import zlib
 from pathlib import Path
 
@@ -16,12 +17,13 @@ __all__ = ["read_idx", "read_idx_labels"]
 _BYTES, _INTEGERS = 0x08, 0x0C  # the header's codes of unsigned bytes and of integers of 4
 
 
-def read_idx(path: Path, sha256: str | None = None, way_out: str = GET_WHOLE) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str], sha256: str | None = None, way_out: str = GET_WHOLE) -> np.ndarray:
     """Returns the array of an IDX file of unsigned bytes (LeCun's format), plain or gzipped.
 
     The result is uint8, of the shape in the file's header. Raises `ArtefactError` when the file is truncated, no IDX
     file of unsigned bytes, or not the content that `sha256` names, with what to do then.
     """
+    path = Path(path)
     raw = _decompressed(path)
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != _BYTES:
         raise ArtefactError(f"{path} must be an IDX file of unsigned bytes (it starts 00 00 08), not {raw[:4].hex(' ')}")
@@ -31,8 +33,9 @@ def read_idx(path: Path, sha256: str | None = None, way_out: str = GET_WHOLE) ->
     return array
 
 
-def read_idx_labels(path: Path) -> np.ndarray:
+def read_idx_labels(path: str | os.PathLike[str]) -> np.ndarray:
     """Returns the labels of an IDX file of unsigned bytes, or of QMNIST's, which are the first of several integers an image."""
+    path = Path(path)
     raw = _decompressed(path)
     if raw[:4] == bytes((0, 0, _INTEGERS, 2)):
         return _array(path, raw, np.dtype(">i4"))[:, 0]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and labels of one's own as arrays: in an .npz file, or in IDX files."""
 
+import os
 import zipfile
 import zlib
 from pathlib import Path
@@ -25,8 +26,9 @@ class LabelledArrays(NamedTuple):
     test_labels: np.ndarray
 
 
-def read_npz(path: Path) -> LabelledArrays:
+def read_npz(path: str | os.PathLike[str]) -> LabelledArrays:
     """Returns the arrays of an .npz file. Raises `ArtefactError` naming the array that is missing or wrong."""
+    path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = [np.asarray(file[name]) for name in LabelledArrays._fields]
@@ -37,8 +39,9 @@ def read_npz(path: Path) -> LabelledArrays:
     return _checked(path, *arrays)
 
 
-def read_idx_folder(folder: Path) -> LabelledArrays:
+def read_idx_folder(folder: str | os.PathLike[str]) -> LabelledArrays:
     """Returns the arrays of the IDX files in a folder. Raises `ArtefactError` naming the array that is missing or wrong."""
+    folder = Path(folder)
     files = idx_files(folder)
     absent = [name for name in LabelledArrays._fields if name not in files]
     if absent:

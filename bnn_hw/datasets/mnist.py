@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """MNIST: handwritten digits (Y. LeCun, C. Cortes, C. J. C. Burges, http://yann.lecun.com/exdb/mnist/)."""
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -35,25 +36,28 @@ _OTHER_DATA: Final = (
 )
 
 
-def load_mnist(folder: Path) -> Dataset:
+def load_mnist(folder: str | os.PathLike[str]) -> Dataset:
     """Returns MNIST from the four official files, plain or gzipped, in `folder` or in `folder`/mnist.
 
     Images are [60000 or 10000, 28, 28, 1] uint8. Raises `ArtefactError` for a file that is missing or truncated, and
     for one of other data, which are published under the same names.
     """
+    folder = Path(folder)
     return Dataset(name="mnist", class_names=DIGITS, train=_split(folder, _TRAIN), test=load_mnist_test(folder))
 
 
-def load_mnist_test(folder: Path) -> Split:
+def load_mnist_test(folder: str | os.PathLike[str]) -> Split:
     """Returns MNIST's test images alone, as `load_mnist` does, which needs only their two files."""
+    folder = Path(folder)
     return _split(folder, _TEST)
 
 
-def download_mnist(folder: Path, mirrors: Sequence[str] = MNIST_MIRRORS, *, test_only: bool = False) -> None:
+def download_mnist(folder: str | os.PathLike[str], mirrors: Sequence[str] = MNIST_MIRRORS, *, test_only: bool = False) -> None:
     """Downloads the files of MNIST that `folder` lacks, each checked against its SHA-256 before it gets its name.
 
     `test_only`: those of the test images. Raises `ArtefactError` when no mirror gives the right content.
     """
+    folder = Path(folder)
     for name in _TEST if test_only else (*_TRAIN, *_TEST):
         if not any((folder / file).exists() for file in (name, name + ".gz")):
             download_file(folder / (name + ".gz"), "mnist", mirrors, partial(read_idx, sha256=_SHA256[name]))

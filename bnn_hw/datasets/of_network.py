@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A network and data: the data set that goes with it, and whether images are like those that it was trained on."""
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from math import prod
@@ -23,22 +24,24 @@ __all__ = ["NOT_ITS_DATA", "identified_test_images", "network_test_images", "unl
 NOT_ITS_DATA: Final = "these are not the very data that the network was trained on"
 
 
-def network_test_images(network: Network, data: ChosenData, cache: Path) -> Split:
+def network_test_images(network: Network, data: ChosenData, cache: str | os.PathLike[str]) -> Split:
     """Returns the test images of the data set that the user chose, or else of the published one of the network's training.
 
     They are of the network's shape. Raises `ArtefactError` also where they cannot be, and where neither the user nor the
     network says which data set it is.
     """
+    cache = Path(cache)
     name, data = _named(network, data)
     return _fitting(network, data.open_test(name, cache))
 
 
-def identified_test_images(network: Network, data: ChosenData, cache: Path) -> tuple[Split, bool]:
+def identified_test_images(network: Network, data: ChosenData, cache: str | os.PathLike[str]) -> tuple[Split, bool]:
     """Returns what `network_test_images` does, and whether the network was trained on these very data, whatever their name.
 
     Only then a share of right classes means something. The training images are read too, for they are part of the identity;
     classes that the user does not name are called and ordered as in the training where that is possible.
     """
+    cache = Path(cache)
     name, data = _named(network, data)
     dataset, trained = data.open(name, cache), trained_on(network)
     if trained is not None and not data.classes and not name and dataset.class_names != trained.class_names:

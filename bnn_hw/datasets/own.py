@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of one's own: a folder of pictures, arrays in an .npz file, or a folder of IDX files."""
 
+import os
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -24,11 +25,12 @@ _OFFICIAL_NAMES: Final = ("mnist", "cifar10", "svhn")
 _NAME_LENGTH: Final = 64
 
 
-def dataset_name(path: Path) -> str:
+def dataset_name(path: str | os.PathLike[str]) -> str:
     """Returns the name of the data set of one's own in a file or folder, [a-z][a-z0-9_-]{0,63} as a network's is.
 
     It is made of the last part of `path`, and never that of a published data set.
     """
+    path = Path(path)
     plain = unicodedata.normalize("NFKD", path.name.removesuffix(".npz")).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")
     if not slug[:1].isalpha():
@@ -36,12 +38,13 @@ def dataset_name(path: Path) -> str:
     return f"{slug}-own" if slug in _OFFICIAL_NAMES else slug[:_NAME_LENGTH]
 
 
-def is_own_dataset(path: Path) -> bool:
+def is_own_dataset(path: str | os.PathLike[str]) -> bool:
     """Returns whether `path` is a file, as an .npz file is, or a folder that has a folder `train`."""
+    path = Path(path)
     return path.is_file() or (path / "train").is_dir()
 
 
-def load_own_dataset(path: Path, classes: Sequence[str] = (), *, background: str = "white") -> Dataset:
+def load_own_dataset(path: str | os.PathLike[str], classes: Sequence[str] = (), *, background: str = "white") -> Dataset:
     """Returns a data set of one's own, named after its file or folder.
 
     - an .npz file holds ``train_images`` and ``test_images``, [images, rows, columns] or [images, rows, columns, channels]
@@ -53,6 +56,7 @@ def load_own_dataset(path: Path, classes: Sequence[str] = (), *, background: str
     `classes`: their names, in the order of the labels; without them a folder's classes are its subfolders, sorted, and those of
     arrays are named by their labels. Raises `ArtefactError` naming the file or array that is wrong.
     """
+    path = Path(path)
     names = tuple(stripped for name in classes if (stripped := name.strip()))
     if len(set(names)) != len(names):
         raise ArtefactError(f"classes must differ, not {', '.join(names)}")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders of pictures: a folder a class below train, and the same below test."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -32,11 +33,12 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def class_folders(path: Path) -> tuple[str, ...]:
+def class_folders(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Returns the names of the classes that have a folder below `path`/train or `path`/test, sorted.
 
     Raises `ArtefactError` where one of these two is absent, and for a picture that lies outside the folders of classes.
     """
+    path = Path(path)
     names = set()
     for split in _SPLITS:
         if not (path / split).is_dir():
@@ -49,12 +51,15 @@ def class_folders(path: Path) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def read_picture_folder(path: Path, classes: Sequence[str], background: str) -> tuple[Split, Split, tuple[str, ...]]:
+def read_picture_folder(
+    path: str | os.PathLike[str], classes: Sequence[str], background: str
+) -> tuple[Split, Split, tuple[str, ...]]:
     """Returns the pictures below `path`/train and `path`/test, class by class and in the order of their names, and notes.
 
     Labels are the places in `classes`. Raises `ArtefactError` naming a class without pictures, a file that is none, and a
     picture of another size; `read_pictures` says what else it refuses.
     """
+    path = Path(path)
     folders = [path / split / name for split in _SPLITS for name in classes]
     files = [_files(folder) for folder in folders]
     paths = [file for those in files for file in those]

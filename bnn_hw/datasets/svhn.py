@@ -6,6 +6,7 @@ non-commercial use only.
 """
 
 import io
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -31,7 +32,7 @@ _SHA256: Final = {
 }
 
 
-def load_svhn(folder: Path) -> Dataset:
+def load_svhn(folder: str | os.PathLike[str]) -> Dataset:
     """Returns SVHN's cropped digits from the official files train_32x32.mat and test_32x32.mat.
 
     They lie in `folder` or in `folder`/svhn. Where extra_32x32.mat lies beside train_32x32.mat, its images follow the
@@ -39,6 +40,7 @@ def load_svhn(folder: Path) -> Dataset:
     are [73257 (604388 with extra) or 26032, 32, 32, 3] uint8, the channels red, green and blue; label 0 is digit 0. Raises
     `ArtefactError` for a file that is missing, truncated or altered, and `ToolError` where scipy is missing.
     """
+    folder = Path(folder)
     require("scipy")
     train = find_file(folder, "svhn", (_TRAIN,))
     extra = train.with_name(_EXTRA)
@@ -51,18 +53,20 @@ def load_svhn(folder: Path) -> Dataset:
     )
 
 
-def load_svhn_test(folder: Path) -> Split:
+def load_svhn_test(folder: str | os.PathLike[str]) -> Split:
     """Returns SVHN's test images alone, as `load_svhn` does, which needs only their file."""
+    folder = Path(folder)
     require("scipy")
     return _read(find_file(folder, "svhn", (_TEST,)))
 
 
-def download_svhn(folder: Path, mirrors: Sequence[str] = SVHN_MIRRORS, *, test_only: bool = False) -> None:
+def download_svhn(folder: str | os.PathLike[str], mirrors: Sequence[str] = SVHN_MIRRORS, *, test_only: bool = False) -> None:
     """Downloads train_32x32.mat and test_32x32.mat where `folder` lacks them; extra_32x32.mat, 1.3 GB, is left to the user.
 
     Each is checked against its SHA-256 before it gets its name. `test_only`: only the second. Raises `ArtefactError` when no
     mirror gives the right content, and `ToolError` where scipy, which reads the files, is missing.
     """
+    folder = Path(folder)
     require("scipy")
     for name in (_TEST,) if test_only else (_TRAIN, _TEST):
         if not (folder / name).exists():

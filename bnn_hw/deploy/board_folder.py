@@ -12,6 +12,7 @@ deploy/
 """
 
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -46,13 +47,14 @@ class Deployment:
     files: Mapping[str, str]
 
 
-def deploy(build: Path, *, simulated: bool = False, replace: bool = False) -> Deployment:
+def deploy(build: str | os.PathLike[str], *, simulated: bool = False, replace: bool = False) -> Deployment:
     """Makes the build's folder `deploy`, in place of one that is there. The same build gives the same bytes.
 
     What Vivado made on another machine is collected first, where the build has no real bitstream yet. Raises `ArtefactError`
     where it has none, or another build's, or, unless `simulated`, that of a simulated board, and as `collect_bitstream` does;
     and, unless `replace`, where something in the folder was added or changed, such as the notebook.
     """
+    build = Path(build)
     manifest = read_manifest(build)
     block_design(find_board(manifest.board), manifest.ports["s_axi"]["address_bits"])  # refuses a board without a processor
     overlay = _overlay(build, simulated)

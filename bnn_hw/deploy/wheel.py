@@ -6,6 +6,7 @@ It is made of the installed packages themselves, so no clone of the repository a
 
 import base64
 import hashlib
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,8 +38,9 @@ bnn_hw = bnn_host.builds
 """  # as pyproject.toml has them
 
 
-def write_board_wheel(folder: Path) -> Path:
+def write_board_wheel(folder: str | os.PathLike[str]) -> Path:
     """Writes the wheel into `folder` and returns its path. The same packages give the same bytes."""
+    folder = Path(folder)
     contents = dict(sorted(_packages()))
     contents |= {f"{_DIST_INFO}/{name}": text.encode() for name, text in _descriptions().items()}
     record = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in contents.items()]

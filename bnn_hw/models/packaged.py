@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The networks and test images that the package brings, and a model by name or path."""
 
-from collections.abc import Callable
+import os
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
@@ -13,12 +13,13 @@ from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.file import load_network, network_digest
 from bnn_hw.network.network import Network
+from bnn_hw.tools import require
 
 __all__ = [
     "CHECKPOINT_FORMAT",
-    "find_model",
     "has_format",
     "is_packaged",
+    "load",
     "packaged_models",
     "packaged_network",
     "packaged_test_images",
@@ -53,19 +54,20 @@ def is_packaged(network: Network) -> bool:
     return network.name in packaged_models() and network_digest(network) == network_digest(packaged_network(network.name))
 
 
-def find_model(model: str, fold: Callable[[Path], Network]) -> Network:
-    """Returns the network that `model` names: a packaged one, a network file, or a checkpoint, which `fold` reads.
+def load(model: str | os.PathLike[str]) -> Network:
+    """Returns the network that `model` names: a packaged one, a network file, or a checkpoint, which is folded.
 
-    A folder stands for the network file in it, as builds and trainings have one.
+    A folder stands for the network file in it, as builds and trainings have one. Raises `ArtefactError` where there is no such
+    network, and `ToolError` for a checkpoint where torch is not installed.
     """
-    path = Path(model)
+    path, model = Path(model), os.fspath(model)
     if model in packaged_models() or not path.exists():
         return packaged_network(model)
     if path.is_dir():
         if not (path / _NETWORK_FILE).is_file():
             raise ArtefactError(f"{path} must be a folder with a {_NETWORK_FILE}, as that of a build or training, or no folder")
         path /= _NETWORK_FILE
-    return fold(path) if has_format(path, CHECKPOINT_FORMAT) else load_network(path)
+    return _folded(path) if has_format(path, CHECKPOINT_FORMAT) else load_network(path)
 
 
 def packaged_test_images(network: Network) -> Split | None:
@@ -77,8 +79,16 @@ def packaged_test_images(network: Network) -> Split | None:
         return Split(file["images"], file["labels"])
 
 
-def has_format(path: Path, name: str) -> bool:
+def _folded(path: Path) -> Network:
+    require("torch")
+    from bnn_training.folding import export_checkpoint
+
+    return export_checkpoint(path)[0]
+
+
+def has_format(path: str | os.PathLike[str], name: str) -> bool:
     """Returns whether a file is a safetensors file with that format's key in its metadata."""
+    path = Path(path)
     from safetensors import SafetensorError, safe_open  # late, as in network_file
 
     try:

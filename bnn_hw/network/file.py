@@ -3,14 +3,16 @@
 
 import hashlib
 import json
-import math
+import os
 import reprlib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 
+from bnn_hw.artefacts.files import whole_file
+from bnn_hw.artefacts.strict_json import read_json
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network.layers import MAX_WINDOW
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, Layer, MaxPool, Network, Scores, weight_matrix
@@ -50,24 +52,25 @@ def network_digest(network: Network) -> str:
     return _digest(*_serialize(network)).hex()
 
 
-def save_network(network: Network, path: Path) -> None:
+def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     """Writes the network's file to `path`, in place of a network file there only once it is whole.
 
     Raises `ArtefactError` where `path` is something else, as the checkpoint that took hours to train.
     """
+    path = Path(path)
     if path.exists() and not _is_network_file(path):
         raise ArtefactError(f"{path} exists and is no network file, so it is left alone; give another name or remove it yourself")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(network_bytes(network))
-    partial.replace(path)
+    with whole_file(path) as partial:
+        partial.write_bytes(network_bytes(network))
 
 
-def load_network(path: Path) -> Network:
+def load_network(path: str | os.PathLike[str]) -> Network:
     """Reads a network file.
 
     Nothing is taken on trust: file size, description, names, dtypes and shapes are checked before a tensor is read,
     then the digest, the padding bits and all that `Network` itself checks. Raises `ArtefactError` naming the field.
     """
+    path = Path(path)
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ArtefactError(f"{path}: a network file may have {_MAX_FILE_BYTES:,} bytes, not {path.stat().st_size:,}")
@@ -249,19 +252,8 @@ def _integers(value: Mapping[str, Any], name: str, place: str) -> tuple[int, ...
 
 
 def _parse(text: str) -> dict[str, Any]:
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"{constant} is no JSON number")
-
-    def finite(digits: str) -> float:
-        return float(digits) if math.isfinite(float(digits)) else refuse(digits)
-
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError(f"the keys {reprlib.repr([key for key, _ in pairs])} must differ")
-        return dict(pairs)
-
     try:
-        value = json.loads(text, parse_constant=refuse, parse_float=finite, object_pairs_hook=distinct)
+        value = read_json(text)
     except (ValueError, RecursionError) as error:
         raise ArtefactError(f"metadata {NETWORK_FORMAT!r} must be JSON: {error}") from error
     if not isinstance(value, dict):

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from bnn_hw.artefacts.strict_json import read_json
+
 __all__ = ["Tensor", "read_safetensors"]
 
 _METADATA: Final = "__metadata__"
@@ -47,13 +49,8 @@ def read_safetensors(content: bytes) -> tuple[dict[str, str], dict[str, Tensor]]
 
 
 def _header(text: bytes) -> dict[str, Any]:
-    def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(dict(pairs)) != len(pairs):
-            raise ValueError("the keys of an object must differ")
-        return dict(pairs)
-
     try:
-        header = json.loads(text.decode(), object_pairs_hook=distinct)
+        header = read_json(text.decode())
         json.dumps(header, ensure_ascii=False).encode()  # refuses half a surrogate pair, which JSON can escape
     except RecursionError as error:
         raise ValueError("the header is nested too deep") from error

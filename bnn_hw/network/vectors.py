@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Golden vectors: inputs, and what every layer must give for them."""
 
+import os
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -31,11 +32,12 @@ def make_vectors(network: Network, images: np.ndarray, labels: np.ndarray | None
     return Vectors(inputs, golden.trace(network, inputs), labels)
 
 
-def save_vectors(vectors: Vectors, network: Network, path: Path) -> None:
+def save_vectors(vectors: Vectors, network: Network, path: str | os.PathLike[str]) -> None:
     """Writes a compressed .npz: `inputs`, ``layer.<name>`` for each layer, and `labels` where there are any.
 
     Bits are packed along the last axis, bit 0 first; integers are as they are.
     """
+    path = Path(path)
     arrays = {"inputs": _packed(vectors.inputs)}
     for layer, activations in zip(network.layers, vectors.expected.activations, strict=False):
         arrays[f"layer.{layer.name}"] = _packed(activations)
@@ -45,8 +47,9 @@ def save_vectors(vectors: Vectors, network: Network, path: Path) -> None:
     np.savez_compressed(path, **arrays)
 
 
-def load_vectors(network: Network, path: Path) -> Vectors:
+def load_vectors(network: Network, path: str | os.PathLike[str]) -> Vectors:
     """Reads what `save_vectors` wrote. Raises `ArtefactError` when the file is not one of `network`'s."""
+    path = Path(path)
     *hidden, last = network.steps
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -57,11 +60,12 @@ def load_vectors(network: Network, path: Path) -> Vectors:
         raise ArtefactError(f"{path} does not hold the vectors of {network.name}: {error}") from error
 
 
-def load_scores(input_: Input, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def load_scores(input_: Input, path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     """Reads the inputs and the scores that `save_vectors` wrote: [images, inputs] and [images, classes] int32.
 
     For who has no `Network`. Raises `ArtefactError` when the file is not one of vectors of such inputs.
     """
+    path = Path(path)
     try:
         with np.load(path, allow_pickle=False) as file:
             *_, last = (name for name in file.files if name.startswith("layer."))

@@ -2,6 +2,7 @@
 """What comes back from Vivado: checked, and taken into the build as its overlay."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -22,17 +23,20 @@ _RECORD: Final = "build.json"  # that Vivado's run writes last
 _REPORTS: Final = ("timing.rpt", "utilization.rpt", "utilization_hierarchical.rpt", "power.rpt")
 
 
-def is_finished(build: Path) -> bool:
+def is_finished(build: str | os.PathLike[str]) -> bool:
     """Returns whether a run of Vivado has come to its end in the build's own `vivado/out`, or was brought there from elsewhere."""
+    build = Path(build)
     return (build / PROJECT_FOLDER / OUT_FOLDER / _RECORD).exists()
 
 
-def collect_bitstream(build: Path, out: Path | None = None) -> Overlay:
+def collect_bitstream(build: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Overlay:
     """Takes bitstream, handoff and reports from `out`, the build's own `vivado/out` without it, and returns the overlay.
 
     `out` may be the folder around it too. What was in the build's folder `bitstream` is replaced when all is checked. Raises
     `ArtefactError` when `out` is not whole or another build's, `ToolError` when the design is slower than its clock.
     """
+    build = Path(build)
+    out = None if out is None else Path(out)
     manifest = read_manifest(build)
     folder = build / PROJECT_FOLDER / OUT_FOLDER if out is None else out
     if not (folder / _RECORD).exists() and (folder / OUT_FOLDER / _RECORD).exists():

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder that Vivado works in: the Verilog, scripts and a build's values, with nothing that it needs from elsewhere."""
 
+import os
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -34,11 +35,12 @@ checks the timing and takes bitstream and reports.
 """
 
 
-def write_project(build: Path, manifest: Manifest, clock_mhz: float | None = None) -> Path:
+def write_project(build: str | os.PathLike[str], manifest: Manifest, clock_mhz: float | None = None) -> Path:
     """Writes the folder `vivado` of a build, and returns it; what Vivado left there, `out` above all, is not touched.
 
     The clock is the manifest's, or `clock_mhz`. Raises `ArtefactError` for a board without a processor.
     """
+    build = Path(build)
     settings = _settings(build, manifest, manifest.clock_mhz if clock_mhz is None else clock_mhz)
     folder = build / PROJECT_FOLDER
     folder.mkdir(exist_ok=True)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Vivado's reports say: timing, utilization, power."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,8 +45,9 @@ class Slack:
         return f"{self.kind} by {-self.worst_ns:.3f} ns in path group {self.group}{path}"
 
 
-def read_slacks(report: Path) -> dict[str, Slack]:
+def read_slacks(report: str | os.PathLike[str]) -> dict[str, Slack]:
     """Returns the slacks WNS, WHS and TPWS of a timing summary. Raises `ToolError` when it does not have them."""
+    report = Path(report)
     text = report.read_text()
     design = dict(pair for _, row in _rows(report, text, "Design Timing Summary") for pair in row.items())
     groups = [(name, row) for table in _TABLES for name, row in _rows(report, text, table)]
@@ -58,13 +60,15 @@ def read_slacks(report: Path) -> dict[str, Slack]:
     return slacks
 
 
-def read_utilization(report: Path) -> dict[str, float]:
+def read_utilization(report: str | os.PathLike[str]) -> dict[str, float]:
     """Returns how much of each kind a design takes. Raises `ToolError` when the report does not say."""
+    report = Path(report)
     return {kind: _cell(report, *names) for kind, names in _SITES.items()}
 
 
-def read_power(report: Path) -> dict[str, float]:
+def read_power(report: str | os.PathLike[str]) -> dict[str, float]:
     """Returns the power that Vivado estimates, in W. Raises `ToolError` when the report does not say."""
+    report = Path(report)
     return {kind: _cell(report, name) for kind, name in _POWER.items()}
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vivado, run on the folder of a build."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,9 @@ COMMAND: Final = ("vivado", "-mode", "batch", "-source", "build.tcl")
 _BEFORE: Final = f"{OUT_FOLDER}.before"
 
 
-def make_bitstream(build: Path, *, clock_mhz: float | None = None, on_step: Callable[[str], None] = lambda step: None) -> Overlay:
+def make_bitstream(
+    build: str | os.PathLike[str], *, clock_mhz: float | None = None, on_step: Callable[[str], None] = lambda step: None
+) -> Overlay:
     """Makes the bitstream of a sealed build, in place of one that is there, and returns its overlay.
 
     Raises `ArtefactError` when there is no such build or its board has no processor, `ToolError` when Vivado is missing or
@@ -27,6 +30,7 @@ def make_bitstream(build: Path, *, clock_mhz: float | None = None, on_step: Call
     build's folder `vivado`. A bitstream that was there stays when a new one fails, and what the last finished run left in
     `vivado/out` stays as `vivado/out.before`.
     """
+    build = Path(build)
     folder = write_project(build, read_manifest(build), clock_mhz)
     try:
         require("vivado")

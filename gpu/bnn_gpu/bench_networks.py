@@ -16,11 +16,12 @@ from bnn_gpu.layout import Layout
 from bnn_gpu.measure import Bench, as_array, as_tensor
 from bnn_hw.network import golden
 from bnn_hw.network.network import Dense, Input, Network, Scores, least_sums
+from bnn_hw.network.random_images import random_images
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["BATCHES", "PAPER_IMAGES", "QUICK_BATCHES", "bench_batches", "bench_paper_network", "paper_network", "random_images"]
+__all__ = ["BATCHES", "PAPER_IMAGES", "QUICK_BATCHES", "bench_batches", "bench_paper_network", "paper_network"]
 
 PAPER_IMAGES: Final = 10_000
 BATCHES: Final = (1, 8, 16, 64, 256, 1024, 4096, 16384, 65536)
@@ -43,16 +44,6 @@ def paper_network(seed: int, hidden: int = 4096) -> Network:
     ones = np.ones(10, np.int32)
     layers.append(Scores("scores", rng.random((10, hidden)) < 0.5, ones, 0 * ones))
     return Network("paper-mlp", Input((784,), "uint8"), tuple(layers))
-
-
-def random_images(network: Network, count: int, seed: int) -> np.ndarray:
-    """Returns random images of a network's input: [count, inputs]."""
-    rng = np.random.default_rng(seed)
-    shape = (count, network.input.signal.size)
-    if network.input.dtype == "bit":
-        return rng.random(shape) < 0.5
-    limits = np.iinfo(network.input.dtype)
-    return rng.integers(limits.min, limits.max, shape, network.input.dtype, endpoint=True)
 
 
 def bench_paper_network(bench: Bench, network: Network, images: np.ndarray) -> None:
@@ -78,7 +69,7 @@ def bench_paper_network(bench: Bench, network: Network, images: np.ndarray) -> N
 
 def bench_batches(bench: Bench, network: Network, batches: tuple[int, ...], seed: int) -> None:
     """Adds our rows for each batch, resident, and for one image its latency, on the GPU and from the call to a class on the CPU."""
-    checked = random_images(network, _CHECKED, seed)
+    checked = random_images(network.input, _CHECKED, seed)
     classes = golden.classify(network, checked)
     for batch in batches:
         images, wanted = (np.resize(array, (batch, *array.shape[1:])) for array in (checked, classes))

@@ -16,7 +16,6 @@ from bnn_gpu.bench_networks import (
     bench_batches,
     bench_paper_network,
     paper_network,
-    random_images,
 )
 from bnn_gpu.bench_products import QUICK_SIZES, SIZES, bench_size
 from bnn_gpu.device import open_device
@@ -24,6 +23,7 @@ from bnn_gpu.measure import Bench, Row, clocks, require_torch
 from bnn_gpu.products import Product
 from bnn_hw import __version__
 from bnn_hw.errors import ArtefactError
+from bnn_hw.network.random_images import random_images
 
 __all__ = ["PARTS", "Part", "markdown", "run_benchmark"]
 
@@ -65,7 +65,7 @@ def run_benchmark(
     network = paper_network(_SEED)
     if images is not None and (images.shape[1:] != (784,) or images.dtype != np.uint8):
         raise ArtefactError(f"images must be [images, 784] uint8, not {list(images.shape)} {images.dtype}")
-    chosen = random_images(network, 1000 if quick else PAPER_IMAGES, _SEED) if images is None else images
+    chosen = random_images(network.input, 1000 if quick else PAPER_IMAGES, _SEED) if images is None else images
     work: list[Callable[[], None]] = []
     if device.target == "sm_90a":
         work += [lambda product=product: bench.issue_rate(product) for product in (Product.AND, Product.U8)]  # type: ignore[misc]

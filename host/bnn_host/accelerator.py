@@ -185,7 +185,8 @@ class Accelerator:
 
         Without `images` random ones are taken, four chunks of them.
         """
-        from bnn_host.benchmark import measure, random_images
+        from bnn_host.benchmark import measure
+        from bnn_hw.network.random_images import random_images
 
         if singles < 0:
             raise UsageError(f"singles must be 0 or more, not {singles}")

@@ -15,9 +15,10 @@ from bnn_host.stream import ImageStream
 from bnn_hw.artefacts.manifest import Manifest
 from bnn_hw.artefacts.overlay import Overlay
 from bnn_hw.contract.registers import COUNTER, Register
-from bnn_hw.network.layers import INPUT_RANGES, Input
+from bnn_hw.network.layers import Input
+from bnn_hw.network.random_images import random_images
 
-__all__ = ["Benchmark", "measure", "packing_images_per_s", "random_images"]
+__all__ = ["Benchmark", "measure", "packing_images_per_s"]
 
 _PERCENTILES: Final = (50, 90, 99)
 _MEASURED_S: Final = 1.0  # of batches; a board's sensors are read twenty times meanwhile
@@ -103,15 +104,6 @@ def packing_images_per_s(input_: Input) -> float:
     words = np.zeros((len(images), image_words(input_)), np.uint64)
     pack_images(images, input_, words)  # once, so that the memory is there
     return len(images) / min(_elapsed(lambda: pack_images(images, input_, words)) for _ in range(3))
-
-
-def random_images(input_: Input, count: int, *, pixels: bool = False) -> np.ndarray:
-    """Returns random images, [count, elements]: always the same ones, of the input's dtype or uint8 pixels where it takes them."""
-    low, high = INPUT_RANGES[input_.dtype]
-    if pixels and (input_.pixel_threshold is not None or input_.dtype == "int8"):
-        low, high = INPUT_RANGES["uint8"]
-    dtype = np.uint8 if high == 255 else np.int8 if low else bool
-    return np.random.default_rng(0).integers(low, high + 1, (count, input_.signal.size), dtype)
 
 
 def _median_s(action: Callable[[], object]) -> float:

@@ -17,7 +17,7 @@ from bnn_hw.network.fold import FoldedNeurons, fold_neurons, fold_scores
 from bnn_hw.network.network import Conv, Dense, Input, MaxPool, Network, Sums
 from bnn_training import normalization
 from bnn_training.binary_layers import BinaryLinear
-from bnn_training.export import export_network
+from bnn_training.folding import export_network
 from bnn_training.model import BinaryBlock
 from bnn_training.topology import build_network
 from support.strategies import DTYPES, TrainedLayer, random_inputs, trained_layers

@@ -12,7 +12,7 @@ from bnn_hw.network import golden
 from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, MaxPool, Network, Scores, Sums, layer_sums
 from bnn_training.binarize import sign
 from bnn_training.binary_layers import BinaryConv2d, BinaryLinear
-from bnn_training.export import export_network, float_scores, to_tensor
+from bnn_training.folding import export_network, float_scores, to_tensor
 from bnn_training.model import BinaryBlock, BinaryNetwork
 from bnn_training.normalization import BatchNorm
 from bnn_training.topology import build_network

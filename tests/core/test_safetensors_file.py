@@ -51,7 +51,7 @@ def test_tensors_are_those_of_the_library(path: Path) -> None:
         ({"a": ENTRY, "b": ENTRY}, "the tensors must cover the data without gap or overlap"),
         ({"a": ENTRY, "__metadata__": {"n": 1}}, "__metadata__ must be an object of strings"),
         ({"a": ENTRY, "__metadata__": []}, "__metadata__ must be an object of strings"),
-        (b'{"a": 1, "a": 2}', "the keys of an object must differ"),
+        (b'{"a": 1, "a": 2}', r"the keys \['a', 'a'\] must differ"),
         (b'{"__metadata__": {"n": "\\ud800"}}', r".* surrogates not allowed"),
         (b"[]", "the header must be a JSON object"),
         (b"[" * 60_000, r"the header is nested too deep|Expecting value: .*"),

@@ -10,9 +10,10 @@ import pytest
 
 from bnn_gpu import bench_networks, bench_products, measure
 from bnn_gpu.arrays import DeviceArray
-from bnn_gpu.bench_networks import bench_batches, bench_paper_network, paper_network, random_images
+from bnn_gpu.bench_networks import bench_batches, bench_paper_network, paper_network
 from bnn_gpu.bench_products import bench_size
 from bnn_gpu.measure import Bench, Row
+from bnn_hw.network.random_images import random_images
 from support.gpu_device import needs_emulator
 from support.gpu_emulator import EmulatedDevice
 
@@ -78,7 +79,7 @@ def test_products(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_networks(bench: Bench) -> None:
     network = paper_network(1, hidden=130)
-    bench_paper_network(bench, network, random_images(network, 20, 1))
+    bench_paper_network(bench, network, random_images(network.input, 20, 1))
     bench_batches(bench, network, (1, 9), 1)
     found = results(bench.rows)
     assert set(found.values()) == {"classes equal golden's"}

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from bnn_gpu.arrays import DeviceArray
-from bnn_gpu.bench_networks import paper_network, random_images
+from bnn_gpu.bench_networks import paper_network
 from bnn_gpu.benchmark import markdown
 from bnn_gpu.launches import Kernel, Launch
 from bnn_gpu.measure import Bench, How, Row, Timing
 from bnn_gpu.products import Product
 from bnn_hw.network import golden
+from bnn_hw.network.random_images import random_images
 from support.gpu_device import no_gpu
 
 ROOT = Path(__file__).parents[2]
@@ -139,7 +140,7 @@ def test_the_clock_by_the_cycles_of_wgmma() -> None:
 
 def test_the_papers_network_is_no_constant() -> None:
     network = paper_network(1, hidden=256)
-    trace = golden.trace(network, random_images(network, 50, 1))
+    trace = golden.trace(network, random_images(network.input, 50, 1))
     for activations in trace.activations:
         assert 0.2 < activations.mean() < 0.8
     assert len(np.unique(trace.scores.argmax(axis=1))) > 2

@@ -19,7 +19,7 @@ from bnn_rtl.emit import emit_verilog
 from bnn_rtl.shell import Shell
 from bnn_rtl.simulation import Simulation, compile_simulation
 from bnn_training.binary_layers import BinaryConv2d
-from bnn_training.export import export_network, float_scores
+from bnn_training.folding import export_network, float_scores
 from bnn_training.model import BinaryNetwork
 from bnn_training.topology import Style, build_network
 from support.cocotb_run import fresh_seed

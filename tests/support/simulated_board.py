@@ -25,7 +25,7 @@ from bnn_hw.design.plan import Plan
 from bnn_hw.design.planner import find_plan
 from bnn_hw.flow.build import build
 from bnn_hw.fpga.boards import find_board
-from bnn_hw.models.packaged import find_model
+from bnn_hw.models.packaged import load
 from bnn_hw.network.layers import Input
 from bnn_hw.network.network import Network
 from bnn_rtl.live import LiveAccelerator, compiled
@@ -57,7 +57,7 @@ def built(
     model_or_network: str | Network, folder: Path, *, board: str = "pynq-z2", plan: Plan | None = None, **options: Any
 ) -> Path:
     """Returns `folder`, with a build in it that is not verified."""
-    network = model_or_network if isinstance(model_or_network, Network) else find_model(model_or_network, lambda path: None)
+    network = model_or_network if isinstance(model_or_network, Network) else load(model_or_network)
     target = find_board(board)
     build(network, target, plan or find_plan(network, target), folder, verify=False, **options)
     return folder

@@ -19,7 +19,7 @@ from bnn_hw.network.file import load_network, network_bytes, save_network
 from bnn_hw.network.network import Conv, Dense, Input, MaxPool, Network
 from bnn_training.binary_layers import BinaryConv2d, BinaryLinear
 from bnn_training.checkpoint import Checkpoint, save_checkpoint
-from bnn_training.export import Agreement, Ties, compare, export_checkpoint, export_network, float_scores, near_ties
+from bnn_training.folding import Agreement, Ties, compare, export_checkpoint, export_network, float_scores, near_ties
 from bnn_training.inputs import to_tensor
 from bnn_training.model import BinaryBlock, BinaryNetwork
 from bnn_training.normalization import BatchNorm, ShiftBatchNorm

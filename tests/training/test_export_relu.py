@@ -17,8 +17,8 @@ from bnn_hw.network.network import Conv, Dense, DenseRelu, Input, Network, Score
 from bnn_training.binary_layers import BinaryLinear
 from bnn_training.catalogue import RECIPES
 from bnn_training.checkpoint import Checkpoint, save_checkpoint
-from bnn_training.export import compare, export_checkpoint, export_network, float_scores, folding_obstacle
-from bnn_training.export import test_accuracy as share_of_test_images
+from bnn_training.folding import compare, export_checkpoint, export_network, float_scores, folding_obstacle
+from bnn_training.folding import test_accuracy as share_of_test_images
 from bnn_training.images import divided_images
 from bnn_training.inputs import to_tensor
 from bnn_training.model import BinaryNetwork

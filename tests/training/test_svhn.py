@@ -12,7 +12,7 @@ import torch
 from bnn_hw.datasets import Dataset, Split, load_svhn
 from bnn_hw.errors import ArtefactError
 from bnn_training.catalogue import RECIPES
-from bnn_training.export import export_checkpoint
+from bnn_training.folding import export_checkpoint
 from bnn_training.trainer import EpochReport, train
 
 

@@ -11,7 +11,7 @@ from bnn_hw.errors import ArtefactError
 from bnn_hw.network.network import Conv, MaxPool
 from bnn_training.binary_layers import BinaryConv2d
 from bnn_training.catalogue import RECIPES
-from bnn_training.export import export_network
+from bnn_training.folding import export_network
 from bnn_training.recipes import recipe_input, recipe_network
 from bnn_training.topology import Style, build_network
 

@@ -21,7 +21,7 @@ from bnn_hw.network import golden
 from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import load_checkpoint
 from bnn_training.checkpoint import load_network as checkpoint_network
-from bnn_training.export import export_checkpoint
+from bnn_training.folding import export_checkpoint
 from bnn_training.images import divided_images
 from bnn_training.model import BinaryNetwork
 from bnn_training.recipes import Recipe

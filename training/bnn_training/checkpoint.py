@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from bnn_hw.artefacts.files import whole_file
+from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
 from bnn_hw.models.packaged import CHECKPOINT_FORMAT
@@ -45,8 +48,9 @@ class Checkpoint:
     tensors: Mapping[str, torch.Tensor]
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
     """Writes `checkpoint` to `path`, in place of what was there only once it is whole."""
+    path = Path(path)
     description = {
         "format": CHECKPOINT_FORMAT,
         "version": _VERSION,
@@ -57,14 +61,14 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "epoch": checkpoint.epoch,
         "best_validation": checkpoint.best_validation,
     }
-    partial = path.with_suffix(".partial")
     tensors = {name: tensor.detach().contiguous() for name, tensor in checkpoint.tensors.items()}
-    save_file(tensors, partial, metadata={CHECKPOINT_FORMAT: json.dumps(description)})
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={CHECKPOINT_FORMAT: json.dumps(description)})
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Reads a checkpoint. Raises `ArtefactError` when the file is missing, foreign, damaged or of another version."""
+    path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -72,11 +76,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (OSError, SafetensorError) as error:
         raise ArtefactError(f"{path} is no checkpoint: {error}; `bnn_hw train` writes one") from error
     try:
-        description: dict[str, Any] = json.loads(metadata[CHECKPOINT_FORMAT])
-        version = description["version"]
+        envelope = read_envelope(metadata[CHECKPOINT_FORMAT])
+        version = envelope.version
         if version == _VERSION:
-            return _read(description, tensors)
-    except (ArtefactError, KeyError, TypeError, ValueError, RecursionError) as error:
+            return _read(envelope.fields, tensors)
+        if version is None:
+            raise KeyError("version")
+    except (ArtefactError, KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{path} is no checkpoint of this version: {error!r}; `bnn_hw train` writes one") from error
     raise ArtefactError(
         f"{path}: checkpoint version must be {_VERSION}, not {version!r}; train again, or export it with the bnn_hw that wrote it"

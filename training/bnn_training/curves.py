@@ -2,6 +2,7 @@
 """Plots of loss and accuracy over the epochs of a training."""
 
 import json
+import os
 from pathlib import Path
 from typing import Final
 
@@ -10,8 +11,10 @@ __all__ = ["plot_curves"]
 _LEAST_ERROR: Final = 1e-3  # in percent, since a logarithmic axis has no 0
 
 
-def plot_curves(log: Path, picture: Path) -> None:
+def plot_curves(log: str | os.PathLike[str], picture: str | os.PathLike[str]) -> None:
     """Plots the epochs of a JSON log, as `bnn_training.trainer.train` writes it, into a PNG file."""
+    log = Path(log)
+    picture = Path(picture)
     from matplotlib.figure import Figure
 
     epochs = [json.loads(line) for line in log.read_text().splitlines()]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of a training: its files, and how it is cleared for another."""
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -15,8 +16,9 @@ NETWORK: Final = "network.safetensors"
 _WRITTEN: Final = (LAST, BEST, NETWORK, LOG, CURVES, "events.out.tfevents.*")
 
 
-def clear(folder: Path) -> str:
+def clear(folder: str | os.PathLike[str]) -> str:
     """Removes what a training has written; returns what that was, or nothing. Whatever else is in the folder stays."""
+    folder = Path(folder)
     log = folder / LOG
     epochs = len(log.read_text().splitlines()) if log.exists() else 0
     found = [path for pattern in _WRITTEN for path in sorted(folder.glob(pattern))]
@@ -25,7 +27,8 @@ def clear(folder: Path) -> str:
     return f"{epochs:,} epochs in {', '.join(path.name for path in found)}" if found else ""
 
 
-def shorten_log(path: Path, epochs: int) -> None:
+def shorten_log(path: str | os.PathLike[str], epochs: int) -> None:
     """Leaves the lines of so many epochs in a log: a training that was killed may have logged one that it did not save."""
+    path = Path(path)
     if path.exists():
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:epochs]))

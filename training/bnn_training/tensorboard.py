@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What TensorBoard shows of a training: scalars of each epoch, and histograms of the real-valued weights."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,9 @@ __all__ = ["tensorboard_log"]
 
 
 @contextmanager
-def tensorboard_log(folder: Path) -> Iterator[Callable[[EpochReport, BinaryNetwork], None]]:
+def tensorboard_log(folder: str | os.PathLike[str]) -> Iterator[Callable[[EpochReport, BinaryNetwork], None]]:
     """Yields a function that writes an epoch's events into `folder`, as `bnn_training.trainer.train` calls it."""
+    folder = Path(folder)
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(folder) as writer:

@@ -2,6 +2,7 @@
 """The training loop: epochs, validation, checkpoints, and how a training goes on from one."""
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -69,7 +70,7 @@ class Training:
 def train(
     recipe: Recipe,
     dataset: Dataset,
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     name: str | None = None,
     start: Start = "resume",
@@ -93,6 +94,7 @@ def train(
     Raises `ArtefactError` when the folder holds a training of other settings or data, when the processes differ in what they
     found, when the batch does not divide into them, and when the loss is no longer finite.
     """
+    folder = Path(folder)
     training = prepare(recipe, dataset, device or torch.device("cpu"), name=name, compiled=compiled)
     check_same("data", training.data.sha256)
     done, best, message = _begin(training, folder, start)

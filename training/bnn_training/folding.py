@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export: a trained network in eval mode becomes an integer `Network`."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -127,7 +128,7 @@ def compare(network: BinaryNetwork, folded: Network, split: Split) -> Agreement:
 
 
 def export_checkpoint(
-    path: Path, test: Split | None = None, *, name: str | None = None, ties: Ties = "torch"
+    path: str | os.PathLike[str], test: Split | None = None, *, name: str | None = None, ties: Ties = "torch"
 ) -> tuple[Network, Agreement | None]:
     """Folds a checkpoint; with `test` images, measures the folded network against the trained one on them.
 
@@ -135,6 +136,7 @@ def export_checkpoint(
     decided ties (`ties`) and how many there may be (`near_ties`), and, where it was measured, how well it does. Raises
     `ArtefactError` for a network that does not fold, and says why.
     """
+    path = Path(path)
     checkpoint = load_checkpoint(path)
     recipe = checkpoint.recipe
     obstacle = folding_obstacle(recipe)
@@ -165,8 +167,9 @@ def export_checkpoint(
     return replace(folded, provenance={**provenance, **measured}), agreement
 
 
-def test_accuracy(path: Path, dataset: Dataset, device: torch.device) -> float:
+def test_accuracy(path: str | os.PathLike[str], dataset: Dataset, device: torch.device) -> float:
     """Returns the share of a data set's test images that a checkpoint's PyTorch model classifies rightly, 0 to 1."""
+    path = Path(path)
     checkpoint = load_checkpoint(path)
     recipe = checkpoint.recipe
     _, _, test = divided_images(dataset, recipe, device)
