@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from bnn_hw.models.packaged import has_format
+from bnn_hw.artefacts.formats import has_format
 from bnn_hw.network.file import NETWORK_FORMAT
 
 __all__ = ["CHECKPOINT", "NEW_FILE", "NEW_FOLDER", "CountOrWord", "FiniteFloat"]

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from bnn_hw.artefacts.formats import CHECKPOINT_FORMAT, has_format
 from bnn_hw.datasets import Split
 from bnn_hw.datasets.provenance import trained_on
 from bnn_hw.errors import ArtefactError
@@ -16,8 +17,6 @@ from bnn_hw.network.network import Network
 from bnn_hw.tools import require
 
 __all__ = [
-    "CHECKPOINT_FORMAT",
-    "has_format",
     "is_packaged",
     "load",
     "packaged_models",
@@ -25,7 +24,6 @@ __all__ = [
     "packaged_test_images",
 ]
 
-CHECKPOINT_FORMAT: Final = "bnn_hw.checkpoint"  # the metadata key of checkpoints, as training writes them
 _MODELS: Final = files("bnn_hw.models")
 _SUFFIX: Final = ".safetensors"
 _NETWORK_FILE: Final = "network.safetensors"  # in the folder of a build or a training
@@ -84,15 +82,3 @@ def _folded(path: Path) -> Network:
     from bnn_training.folding import export_checkpoint
 
     return export_checkpoint(path)[0]
-
-
-def has_format(path: str | os.PathLike[str], name: str) -> bool:
-    """Returns whether a file is a safetensors file with that format's key in its metadata."""
-    path = Path(path)
-    from safetensors import SafetensorError, safe_open  # late, as in network_file
-
-    try:
-        with safe_open(path, framework="np") as file:
-            return name in (file.metadata() or {})
-    except (OSError, SafetensorError):
-        return False  # whoever reads it says what is wrong with it

@@ -45,10 +45,10 @@ LATE_MODULES = {"bnn_host.pynq_overlay", "bnn_host.remote", "bnn_host.simulated.
 ROOMS: dict[str, set[str]] = {
     "tools": set(),
     "fpga": set(),
-    "network": set(),
-    "datasets": {"tools", "network"},
-    "models": {"network", "datasets"},
     "artefacts": set(),
+    "network": {"artefacts"},
+    "datasets": {"tools", "artefacts", "network"},
+    "models": {"tools", "artefacts", "network", "datasets"},
     "contract": {"fpga", "network"},
     "design": {"fpga", "network", "artefacts", "contract"},
     "vivado": {"tools", "fpga", "artefacts", "contract"},

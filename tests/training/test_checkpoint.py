@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
 
+from bnn_hw.artefacts.formats import CHECKPOINT_FORMAT
 from bnn_hw.errors import ArtefactError
-from bnn_hw.models.packaged import CHECKPOINT_FORMAT
 from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import Checkpoint, load_checkpoint, load_network, save_checkpoint
 from bnn_training.recipes import Recipe, recipe_network

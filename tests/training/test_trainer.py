@@ -14,9 +14,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bnn_hw.artefacts.formats import CHECKPOINT_FORMAT
 from bnn_hw.datasets import Dataset, Split
 from bnn_hw.errors import ArtefactError
-from bnn_hw.models.packaged import CHECKPOINT_FORMAT
 from bnn_hw.network import golden
 from bnn_training.augment import AffineRange
 from bnn_training.checkpoint import load_checkpoint

@@ -14,10 +14,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from bnn_hw.artefacts.files import whole_file
+from bnn_hw.artefacts.formats import CHECKPOINT_FORMAT
 from bnn_hw.artefacts.strict_json import read_envelope
 from bnn_hw.datasets import DataIdentity
 from bnn_hw.errors import ArtefactError
-from bnn_hw.models.packaged import CHECKPOINT_FORMAT
 from bnn_hw.network.layers import MAX_PADDING
 from bnn_hw.network.network import check_network_name
 from bnn_training.augment import AffineRange
