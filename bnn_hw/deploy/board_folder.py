@@ -15,14 +15,13 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bnn_hw.artefacts.digests import folder_digests
-from bnn_hw.artefacts.folders import replace_folder
+from bnn_hw.artefacts.folders import partial_folder, replace_folder
 from bnn_hw.artefacts.manifest import MANIFEST, Manifest, read_manifest
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, Overlay, read_overlay
 from bnn_hw.contract.system import block_design
@@ -63,8 +62,7 @@ def deploy(build: str | os.PathLike[str], *, simulated: bool = False, replace: b
         raise ArtefactError(f"the build's folder must be named with letters, digits, '.', '_' and '-', not {name!r}; rename it")
     if not replace:
         _check_unchanged(build / DEPLOY_FOLDER)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=build.resolve().parent) as temporary:
-        partial = Path(temporary) / DEPLOY_FOLDER
+    with partial_folder(build, DEPLOY_FOLDER) as partial:
         files = _fill(partial, build, manifest, name)
         replace_folder(build / DEPLOY_FOLDER, partial)
     return Deployment(build / DEPLOY_FOLDER, name, overlay, files)

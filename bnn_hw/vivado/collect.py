@@ -4,12 +4,11 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from bnn_hw.artefacts.folders import replace_folder
+from bnn_hw.artefacts.folders import partial_folder, replace_folder
 from bnn_hw.artefacts.manifest import Manifest, manifest_digest, read_manifest
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, Overlay, seal_overlay
 from bnn_hw.errors import ArtefactError, ToolError
@@ -85,10 +84,7 @@ def _check_timing(slacks: Mapping[str, Slack], record: Mapping[str, Any], build:
 
 
 def _take(build: Path, manifest: Manifest, paths: list[Path], clock_mhz: float, facts: Mapping[str, Any]) -> Overlay:
-    place = build.resolve()  # which may be "."
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
-        partial = Path(temporary) / OVERLAY_FOLDER
-        partial.mkdir()
+    with partial_folder(build, OVERLAY_FOLDER) as partial:
         for path in paths:
             shutil.copyfile(path, partial / path.name)
         overlay = seal_overlay(partial, build, manifest, clock_mhz=clock_mhz, simulated=False, facts=facts)

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
+from bnn_hw.design.lower import lower
 from bnn_hw.errors import ArtefactError
 from bnn_hw.network import golden
 from bnn_hw.network.file import load_network, network_bytes, network_digest, save_network
@@ -269,7 +270,7 @@ def test_a_strangers_cnv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert np.array_equal(found, expected.numpy())
         assert 0.1 < found.mean() < 0.9
     assert np.array_equal(trace.scores, (x.numpy() @ np.where(weights, 1, -1).T).astype(int))
-    shell = Shell(network, random_plan(network, 2, max_products=64))
+    shell = Shell(lower(network, random_plan(network, 2, max_products=64)))
     assert "module \\cnv.core.accelerator.layer_conv6 " in emit_verilog(shell, "cnv", shell.parts)
 
 

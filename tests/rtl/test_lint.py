@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import pytest
 
+from bnn_hw.design.lower import lower
 from bnn_hw.network.network import Input, Network
 from bnn_hw.synth.yosys import short_initial_blocks
 from bnn_hw.tools import program, verilator
@@ -52,7 +53,7 @@ def verilog(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """The accelerator of a random network and plan, with whatever layers and memories come of it."""
     seed = fresh_seed()
     network = _network(request.param, seed)
-    shell = Shell(network, random_plan(network, seed, max_products=12))
+    shell = Shell(lower(network, random_plan(network, seed, max_products=12)))
     path = tmp_path_factory.mktemp("lint") / "random.v"
     path.write_text(emit_verilog(shell, "random", shell.parts))
     (path.parent / "primitives.v").write_text(_PRIMITIVES.read_text())

@@ -137,5 +137,5 @@ def test_a_network_whose_images_fit_no_frame() -> None:
 
 def test_the_same_shell_gives_the_same_verilog() -> None:
     network = random_network(Input((70,), "bit"), (9, 3), 1)
-    first, second = (UartShell(network, random_plan(network, 1), clock_hz=12_000_000, baud=115_200) for _ in range(2))
+    first, second = (UartShell(lower(network, random_plan(network, 1)), clock_hz=12_000_000, baud=115_200) for _ in range(2))
     assert emit_verilog(first, "dut", first.parts) == emit_verilog(second, "dut", second.parts)

@@ -74,7 +74,7 @@ def test_swaps(name: str, simulator: str, tmp_path: Path) -> None:
         "offset": window.offset,
         "words": [memory_words(network, plan).tolist() for network in networks],
     }
-    shell = Shell(networks[0], plan)
+    shell = Shell(lower(networks[0], plan))
     benches = ["shell_weights", *(["shell_weights_faults"] if name in ("uint8", "pooled") else [])]
     run_bench(shell, benches, simulator, tmp_path, stimulus, parts=shell.parts)
 

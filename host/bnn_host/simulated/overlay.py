@@ -2,11 +2,11 @@
 """The overlay of a build for a simulated board: a stand-in for the bitstream, and the hardware handoff."""
 
 import hashlib
-import tempfile
 from pathlib import Path
 
 from bnn_host.simulated.bitfile import bin_content, bit_file
 from bnn_host.simulated.hwh import hwh
+from bnn_hw.artefacts.folders import partial_folder
 from bnn_hw.artefacts.manifest import Manifest, manifest_digest
 from bnn_hw.artefacts.overlay import OVERLAY_FOLDER, read_overlay, seal_overlay
 from bnn_hw.fpga.boards import find_board, needed_processor
@@ -27,14 +27,12 @@ def simulated_bitstream(build: Path, manifest: Manifest) -> bytes:
 
 
 def _make_stand_in(build: Path, manifest: Manifest) -> None:
-    board, place = find_board(manifest.board), build.resolve()
+    board = find_board(manifest.board)
     processor = needed_processor(board, ", so no simulated board; build for one that has (`bnn_hw boards`)")
     handoff = hwh(board, processor, manifest.top, manifest.ports["s_axi"]["address_bits"])
     # Of its own for each handoff, since PYNQ keeps what it has parsed by the digest of the .bit.
     content = hashlib.sha256(f"{manifest_digest(build)} {handoff}".encode()).digest()
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}-", dir=place.parent) as temporary:
-        partial = Path(temporary) / OVERLAY_FOLDER
-        partial.mkdir()
+    with partial_folder(build, OVERLAY_FOLDER) as partial:
         (partial / f"{manifest.top}.hwh").write_text(handoff)
         (partial / f"{manifest.top}.bit").write_bytes(bit_file(f"{manifest.top} (simulated)", manifest.part, content))
         seal_overlay(partial, build, manifest, clock_mhz=manifest.clock_mhz, simulated=True, facts={})
