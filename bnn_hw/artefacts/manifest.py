@@ -73,11 +73,11 @@ def is_build(folder: str | os.PathLike[str]) -> bool:
 def read_manifest(folder: str | os.PathLike[str]) -> Manifest:
     """Reads a build's manifest and checks every file against it.
 
-    Raises `ArtefactError` when the folder is no build, of another version, or altered.
+    Raises `ArtefactError` when the folder is not a build, of another version, or altered.
     """
     folder = Path(folder)
     if not is_build(folder):
-        raise ArtefactError(f"{folder} is no build; `bnn_hw build` makes one")
+        raise ArtefactError(f"{folder} is not a build; `bnn_hw build` makes one")
     envelope = read_envelope((folder / MANIFEST).read_text())
     if envelope.version != _VERSION:
         raise ArtefactError(f"{folder}: the manifest must be of version {_VERSION}; build again with this bnn_hw")

@@ -31,7 +31,7 @@ def check_rebuild(folder: str | os.PathLike[str], facts: Mapping[str, Any], *, r
     if is_build(folder):
         _check_losses(folder, facts, replace=replace)
     elif folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ArtefactError(f"{folder} exists and is no build, so it is left alone; give another --out or remove it yourself")
+        raise ArtefactError(f"{folder} exists and is not a build, so it is left alone; give another --out or remove it yourself")
 
 
 def put_in_place(partial: str | os.PathLike[str], folder: str | os.PathLike[str], *, replace: bool) -> None:

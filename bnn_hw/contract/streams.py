@@ -34,7 +34,7 @@ def pack_words(inputs: np.ndarray, words: np.ndarray) -> None:
 
 
 def stream_words(inputs: np.ndarray) -> np.ndarray:
-    """Returns images as words, what pads 0: [images, image_words] uint64, little-endian. `inputs`: as `pack_words` takes them."""
+    """Returns images as words, padded with 0: [images, image_words] uint64, little-endian. `inputs`: as `pack_words` takes them."""
     dtype = "bit" if inputs.dtype == np.bool_ else str(inputs.dtype)
     words = np.zeros((len(inputs), image_words(dtype, inputs.shape[1])), "<u8")
     pack_words(inputs, words)

@@ -43,7 +43,7 @@ def load_plan(path: Path, network: Network, board: Board, *, runtime_weights: bo
     except OSError as error:
         raise ArtefactError(f"plan {path} cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtefactError(f"{path} is no plan: {error!r}; start from the plan.json of a build") from error
+        raise ArtefactError(f"{path} is not a plan: {error!r}; start from the plan.json of a build") from error
     if family != board.family.name:
         raise ArtefactError(f"{path} is a plan for the family {family}, but {board.name} is of {board.family.name}; find a new one")
     if type(levels) is not int:

@@ -59,7 +59,9 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     if path.exists() and not _is_network_file(path):
-        raise ArtefactError(f"{path} exists and is no network file, so it is left alone; give another name or remove it yourself")
+        raise ArtefactError(
+            f"{path} exists and is not a network file, so it is left alone; give another name or remove it yourself"
+        )
     with whole_file(path) as partial:
         partial.write_bytes(network_bytes(network))
 

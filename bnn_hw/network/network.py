@@ -108,7 +108,7 @@ class Network:
         if not self.layers or not isinstance(self.layers[-1], Scores):
             raise ArtefactError("the last layer must be of type scores")
         if self.weight_bits > MAX_WEIGHT_BITS:
-            raise ArtefactError(f"a network may have {MAX_WEIGHT_BITS:,} weights at the most, not {self.weight_bits:,}")
+            raise ArtefactError(f"a network may have at most {MAX_WEIGHT_BITS:,} weights, not {self.weight_bits:,}")
         object.__setattr__(self, "steps", tuple(_steps(self.input.signal, self.layers)))
         for step in self.steps:
             if max(step.input.size, step.output.size) > _MAX_ELEMENTS:

@@ -33,7 +33,7 @@ _VERSION: Final = 1
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What a layer takes, or what is no layer: (result), which finds the class, and (shell), which is all the rest."""
+    """What a layer takes, or `RESULT`, which finds the class, or `SHELL`, which is all the rest."""
 
     name: str
     usage: Resources

@@ -145,7 +145,7 @@ def _from_strides(
 
 def _checked(array: DeviceArray, name: str) -> DeviceArray:
     if array.size > MAX_ELEMENTS:
-        raise ArtefactError(f"{name} must have {MAX_ELEMENTS:,} elements at the most, not {array.size:,}; split it")
+        raise ArtefactError(f"{name} must have at most {MAX_ELEMENTS:,} elements, not {array.size:,}; split it")
     if array.address % array.dtype.itemsize:
         raise ArtefactError(
             f"{name} must be aligned to its elements of {array.dtype.itemsize} bytes, not at address {array.address:#x}"

@@ -109,7 +109,7 @@ def prepare_product(
     if a.bits != b.bits:
         raise ArtefactError(f"both operands must have as many bits in a row, not {a.bits:,} and {b.bits:,}")
     if a.rows * b.rows > MAX_ELEMENTS:
-        raise ArtefactError(f"the product must have {MAX_ELEMENTS:,} elements at the most, not {a.rows:,} x {b.rows:,}; split it")
+        raise ArtefactError(f"the product must have at most {MAX_ELEMENTS:,} elements, not {a.rows:,} x {b.rows:,}; split it")
     if a.bits >= VALUE_LIMIT:
         raise ArtefactError(f"rows must have fewer than {VALUE_LIMIT:,} bits, not {a.bits:,}")
     kind = Output[output.upper()]

@@ -172,7 +172,7 @@ class Inference:
                 places = step.output.size // len(layer.weights)
                 if self.images * places > _MAX_ROWS:
                     raise ArtefactError(
-                        f"layer {layer.name}: images must be {_MAX_ROWS // places:,} at a time at the most, not {self.images:,}"
+                        f"layer {layer.name}: images must be at most {_MAX_ROWS // places:,} at a time, not {self.images:,}"
                     )
                 self._weights[layer.name] = self._upload(layer, step, signal)
             case _:

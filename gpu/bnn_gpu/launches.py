@@ -161,7 +161,7 @@ def _sm90(maps: MapMaker, product: Product, output: Output, task: Multiplication
 
 
 def _tile_columns(maps: MapMaker, output: Output, task: Multiplication) -> int:
-    """Returns how many columns tiles have: few where the product has no more, or where each multiprocessor gets one at the most."""
+    """Returns how many columns tiles have: few where the product has no more, or where each multiprocessor gets at most one."""
     if output != Output.BITS and task.columns <= 16:
         return 16
     blocks = -(-task.rows // _TILE) * -(-task.columns // 64)

@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("build", help="The build's folder, or the name of one that `bnn_hw deploy` brought to this board.")
     common.add_argument("--address", type=_text, help="Of a board with PYNQ.remote; PYNQ_REMOTE_DEVICES without it.")
     common.add_argument("--timeout", type=float, default=10.0, metavar="S", help="Beside computing, for a transfer; 10.")
-    common.add_argument("--chunk-images", type=_count(1), metavar="N", help="Images of a transfer at the most.")
+    common.add_argument("--chunk-images", type=_count(1), metavar="N", help="The most images of a transfer.")
     common.add_argument("--json", action="store_true", help="Print the result as JSON.")
     images = _Parser(add_help=False)
     images.add_argument(

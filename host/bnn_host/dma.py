@@ -74,7 +74,7 @@ class Dma:
             raise BoardError("the DMA does not start")
 
     def receive(self, address: int, length: int) -> None:
-        """Begins to write a packet of `length` bytes at the most from the stream to memory."""
+        """Begins to write a packet of at most `length` bytes from the stream to memory."""
         self._begin("S2MM", address, length)
 
     def send(self, address: int, length: int) -> None:

@@ -77,7 +77,7 @@ class AcceleratorOverlay(Overlay):
 
 
 def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> tuple[Registers, Dma, float]:
-    """Configures the device, sets its clock and returns accelerator, DMA and the clock in MHz, `clock_mhz` at the most.
+    """Configures the device, sets its clock and returns accelerator, DMA and the clock in MHz, at most `clock_mhz`.
 
     One process at a time does, for pynq keeps what it knows of the overlay in files of its own folder. Raises `BoardError`
     where pynq or the board does not take the overlay.

@@ -57,7 +57,7 @@ class Transfer:
 
 
 class ImageStream:
-    """The way of batches through the accelerator, in chunks of `chunk_images` at the most.
+    """The way of batches through the accelerator, in chunks of at most `chunk_images`.
 
     Two pairs of buffers take turns, so that the processor packs a chunk while the one before is on its way.
     """

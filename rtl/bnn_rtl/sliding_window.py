@@ -17,7 +17,7 @@ __all__ = ["SlidingWindow"]
 
 @dataclass(frozen=True)
 class _Loop:
-    """One of the nested loops in which the words are read: so often, each time so many words, rows and columns on."""
+    """One of the nested loops in which the words are read: an iteration count, and the stride in words, rows and columns."""
 
     count: int
     words: int
@@ -122,7 +122,7 @@ class SlidingWindow(Component):
         return padded
 
     def _give(self, m: Module, do_read: Signal, padded: Signal, present: Signal, word: Value) -> None:
-        """Reads when a word is there to be read and given, and gives the `word` that was read, or what pads."""
+        """Reads when a word is there to be read and given, and gives the `word` that was read, or padding."""
         valid = Signal()
         marked = Signal()
         m.d.comb += [

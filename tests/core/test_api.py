@@ -74,7 +74,7 @@ def test_paths_may_be_strings(tmp_path: Path, network: Network) -> None:
     board = bnn_hw.find_board("pynq-z2")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
-    with pytest.raises(ArtefactError, match="exists and is no build"):
+    with pytest.raises(ArtefactError, match="exists and is not a build"):
         bnn_hw.build(network, board, bnn_hw.find_plan(network, board), str(tmp_path / "taken"), verify=False)
 
 

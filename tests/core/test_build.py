@@ -118,7 +118,7 @@ def test_build_replaces_a_build_whole(tmp_path: Path) -> None:
 def test_build_never_deletes_what_is_no_build(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter").write_text("years")
-    with pytest.raises(ArtefactError, match=r"^.*thesis exists and is no build, so it is left alone; "):
+    with pytest.raises(ArtefactError, match=r"^.*thesis exists and is not a build, so it is left alone; "):
         _build(tmp_path / "thesis", verify=False)
     assert (tmp_path / "thesis" / "chapter").read_text() == "years"
 
@@ -147,7 +147,7 @@ def test_interrupted_build_leaves_what_was_there(tmp_path: Path, monkeypatch: py
         ),
         (lambda folder: (folder / "extra").touch(), r"extra is not as the manifest has it"),
         (lambda folder: (folder / "plan.json").unlink(), r"plan\.json is not as the manifest has it"),
-        (lambda folder: (folder / MANIFEST).unlink(), r"is no build; `bnn_hw build` makes one$"),
+        (lambda folder: (folder / MANIFEST).unlink(), r"is not a build; `bnn_hw build` makes one$"),
     ],
 )
 def test_altered_build_is_refused(tmp_path: Path, change: object, message: str) -> None:

@@ -291,7 +291,7 @@ def test_bad_input_is_one_line_and_the_right_exit_code(tmp_path: Path) -> None:
     _refused(1, r"Missing option '--model'", "build")
     _refused(2, r"9,999,999 images/s at 100 MHz leaves 10 cycles", "build", "--model", "mnist-tiny", "--fps", "9999999")
     _refused(2, r"mnist does not fit icebreaker even at one weight", "build", "--model", "mnist", "--board", "icebreaker")
-    _refused(2, r"build/none is no build", "verify", "build/none")
+    _refused(2, r"build/none is not a build", "verify", "build/none")
     _refused(
         1,
         r"Invalid value for '--images': must be vectors, all or a number from 1 on, not 'some'",

@@ -33,7 +33,7 @@ MOST_S = 20  # that a command may take
 
 # Arguments with which each command ends soon by itself, but after it has looked at its options.
 ENDS: dict[str, tuple[str, ...]] = {
-    "build": ("--model", "small.safetensors", "--no-verify", "--out", "other"),  # a folder that is no build
+    "build": ("--model", "small.safetensors", "--no-verify", "--out", "other"),  # a folder that is not a build
     "verify": ("built", "--images", "9", "--data", "wrong.npz"),  # images of another shape
     "synth": ("nothing",),
     "bitstream": ("nothing",),

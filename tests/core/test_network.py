@@ -387,7 +387,7 @@ def test_broken_rule(rule: str) -> None:
 
 def test_too_many_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bnn_hw.network.network.MAX_WEIGHT_BITS", 9)
-    with pytest.raises(ArtefactError, match=r"^a network may have 9 weights at the most, not 10$"):
+    with pytest.raises(ArtefactError, match=r"^a network may have at most 9 weights, not 10$"):
         network()
 
 

@@ -472,7 +472,9 @@ def test_what_is_no_network_file_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "best.safetensors"
     for content in (save({"a": np.zeros(1)}, metadata={"bnn_hw.checkpoint": "{}"}), b"", b"notes"):
         path.write_bytes(content)
-        with pytest.raises(ArtefactError, match=rf"^{path} exists and is no network file, so it is left alone; give another name "):
+        with pytest.raises(
+            ArtefactError, match=rf"^{path} exists and is not a network file, so it is left alone; give another name "
+        ):
             save_network(network, path)
         assert path.read_bytes() == content
     path.unlink()
@@ -500,7 +502,7 @@ def test_provenance_nested_too_deep_cannot_be_saved() -> None:
         nested = nested.pop()
 
 
-# What is no network file.
+# What is not a network file.
 
 WHAT = r" is not a readable safetensors file"
 

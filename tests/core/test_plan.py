@@ -329,7 +329,7 @@ def test_a_plan_for_another_family_is_refused(family: str, board: str, tmp_path:
         load_plan(path, NETWORK, BOARDS[board])
 
 
-NO_PLAN = r"FILE is no plan: .*; start from the plan\.json of a build"
+NO_PLAN = r"FILE is not a plan: .*; start from the plan\.json of a build"
 VERSION = r"FILE: format and version must be bnn_hw\.plan 1"
 LAYERS = r"plan must have the layers fc1, fc2, scores, not "
 LIMITS = r"plan, layer fc2: pe must be in 1\.\.33 and simd in 1\.\.64, not "
@@ -399,5 +399,5 @@ def test_unreadable_plan(tmp_path: Path) -> None:
         with pytest.raises(ArtefactError, match=f"^plan {re.escape(str(path))} cannot be read: "):
             load_plan(path, NETWORK, PYNQ)
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe{}")
-    with pytest.raises(ArtefactError, match=r"plan\.json is no plan: "):
+    with pytest.raises(ArtefactError, match=r"plan\.json is not a plan: "):
         load_plan(tmp_path / "plan.json", NETWORK, PYNQ)

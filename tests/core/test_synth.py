@@ -153,7 +153,7 @@ def test_what_is_there_stays_when_a_tool_fails(make_build: Callable[[str], Path]
     ("change", "message"),
     [
         (lambda build: (build / "plan.json").write_text("{}"), r"^.*plan\.json is not as the manifest has it"),
-        (lambda build: (build / MANIFEST).unlink(), r"^.* is no build; `bnn_hw build` makes one$"),
+        (lambda build: (build / MANIFEST).unlink(), r"^.* is not a build; `bnn_hw build` makes one$"),
     ],
 )
 def test_altered_build_is_refused(
@@ -173,7 +173,7 @@ def test_altered_build_is_refused(
 def test_absent_build_has_exit_code_2(tmp_path: Path) -> None:
     finished = _run("synth", str(tmp_path / "nothing"))
     assert (finished.returncode, finished.stdout) == (2, "")
-    assert "is no build; `bnn_hw build` makes one" in finished.stderr
+    assert "is not a build; `bnn_hw build` makes one" in finished.stderr
 
 
 @pytest.mark.parametrize(

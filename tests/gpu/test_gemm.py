@@ -153,7 +153,7 @@ def test_binary_products_that_do_not_fit() -> None:
             lambda: prepare_product(packed(2, 64), packed(2, 65), device),
         ),
         (
-            "the product must have 2,147,483,648 elements at the most, not 65,536 x 32,769; split it",
+            "the product must have at most 2,147,483,648 elements, not 65,536 x 32,769; split it",
             lambda: prepare_product(packed(65536, 64), packed(32769, 64), device),
         ),
         (
@@ -241,7 +241,7 @@ def test_arrays_are_taken_where_they_are() -> None:
             Foreign((3, 5), (-20, 4)),
             r"x must have its rows' elements one after the other, not strides of \(-20, 4\); make it contiguous",
         ),
-        (Foreign((65536, 32769)), r"x must have 2,147,483,648 elements at the most, not 2,147,549,184; split it"),
+        (Foreign((65536, 32769)), r"x must have at most 2,147,483,648 elements, not 2,147,549,184; split it"),
         (Foreign((3, 5), address=4098), r"x must be aligned to its elements of 4 bytes, not at address 0x1002"),
     ],
 )

@@ -248,7 +248,7 @@ def test_other_builds_and_damaged_ones(small: Path, tiny: Path, tmp_path: Path) 
     with in_process(small) as device:
         with pytest.raises(BoardError, match=r"^the simulated pynq-z2 takes the bitstream of its build alone, that of random .*$"):
             _open(tiny, device)
-        with pytest.raises(ArtefactError, match=rf"^{tmp_path} is no build; `bnn_hw build` makes one$"):
+        with pytest.raises(ArtefactError, match=rf"^{tmp_path} is not a build; `bnn_hw build` makes one$"):
             _open(tmp_path, device)
         with _open(small, device) as board:
             assert board.self_test() == 64

@@ -259,7 +259,7 @@ def test_an_address_in_use(small: Path, address: str) -> None:
 def test_builds_and_options_that_cannot_be(small: Path, tmp_path: Path) -> None:
     code, error = board_sim(small, "--fault", "smoke")
     assert (code, error.split(" with ")[0]) == (1, "error: fault must be KIND or KIND:N")
-    assert board_sim(tmp_path) == (2, f"error: {tmp_path} is no build; `bnn_hw build` makes one")
+    assert board_sim(tmp_path) == (2, f"error: {tmp_path} is not a build; `bnn_hw build` makes one")
     for nowhere in ("no.such.address", "", "é" * 99):
         code, error = board_sim(small, "--address", nowhere)
         assert (code, error.split(" (")[0]) == (2, f"error: {nowhere}:7967 must be a free address of this machine")

@@ -136,15 +136,15 @@ def test_a_layer_that_cannot_be_read(text: str) -> None:
             "4C3-99999",
             (1002, 12, 1),
             0,
-            "layer 99999 of '4C3-99999' on 1000x10x4: a layer may have 1,073,741,824 weights at the most, not 3,999,960,000",
+            "layer 99999 of '4C3-99999' on 1000x10x4: a layer may have at most 1,073,741,824 weights, not 3,999,960,000",
         ),
         (
             "999999C99",
             (99, 99, 3),
             0,
-            "layer 999999C99 of '999999C99' on 99x99x3: a layer may have 1,073,741,824 weights at the most, not 29,402,970,597",
+            "layer 999999C99 of '999999C99' on 99x99x3: a layer may have at most 1,073,741,824 weights, not 29,402,970,597",
         ),
-        ("", (1 << 20, 1 << 20, 1), 0, "the scores of '' on 1048576x1048576x1: a layer may have .* weights at the most, not .*"),
+        ("", (1 << 20, 1 << 20, 1), 0, "the scores of '' on 1048576x1048576x1: a layer may have at most .* weights, not .*"),
     ],
 )
 def test_a_layer_that_does_not_fit_is_named_with_what_it_takes(

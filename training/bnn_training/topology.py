@@ -105,7 +105,7 @@ class _Chain:
 
 def _check_weights(count: int, where: str) -> None:
     if count > MAX_WEIGHT_BITS:
-        raise ArtefactError(f"{where}: a layer may have {MAX_WEIGHT_BITS:,} weights at the most, not {count:,}")
+        raise ArtefactError(f"{where}: a layer may have at most {MAX_WEIGHT_BITS:,} weights, not {count:,}")
 
 
 def _text(shape: tuple[int, ...]) -> str:
