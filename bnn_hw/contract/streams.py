@@ -20,7 +20,7 @@ def image_bytes(dtype: str, elements: int) -> int:
 
 
 def image_words(dtype: str, elements: int) -> int:
-    """Returns the words of an image, of which the last is padded: an image begins with a word of its own."""
+    """Returns the words of an image; the last is padded, since each image begins with a word of its own."""
     return -(-image_bytes(dtype, elements) // WORD_BYTES)
 
 

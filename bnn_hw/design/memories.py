@@ -53,7 +53,7 @@ class EngineMemory:
         return 1 << (self.depth - 1).bit_length()
 
     def lane_width(self, lane: int) -> int:
-        """Returns the bits of a lane, of which the last may have less than the others."""
+        """Returns the bits of a lane; the last lane may have fewer than the others."""
         return min(LANE_BITS, self.width - lane * LANE_BITS)
 
 

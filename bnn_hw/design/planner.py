@@ -75,7 +75,7 @@ def limits(design: Design, board: Board) -> str:
 
 
 def _fields(plan: Plan, board: Board) -> dict[str, str]:
-    """Returns what a board has of which a plan takes a share: the field of each kind of cells."""
+    """Returns the kinds of cells that a plan takes a share of, each with the board's field."""
     fields = {"LUT": "luts", board.family.block_ram: "block_rams", "DSP": "dsps"}
     return fields | {"LUT RAM": "lut_ram"} if plan.runtime_weights and board.lut_ram else fields
 
@@ -163,7 +163,7 @@ class _Search:
         return found.design
 
     def cheapest(self, cycles: int) -> _Found:
-        """Returns the cheapest design of at most so many cycles an image that fits, or where none does, a near one."""
+        """Returns the cheapest design of at most `cycles` an image that fits, or where none does, a near one."""
         nearest = self._nearest(cycles)
         if not all(shape.may_fit for shape in nearest):
             placed = (shape.placed(self._price) for shape in nearest)
@@ -181,7 +181,7 @@ class _Search:
         return [min(self._shapes.of(index, cycles), key=lambda shape: shape.least_cost(self._price)) for index in layers]
 
     def _tries(self, cycles: int) -> Iterator[_Found]:
-        """Yields designs of at most so many cycles an image: the cheapest, then others towards where all kinds are filled alike."""
+        """Yields designs of at most `cycles` an image: the cheapest, then others that fill all kinds of cells more evenly."""
         board, price = self._board, self._price
         low, high = 0.0, _DEAREST * price
         for _ in range(_HALVINGS):
@@ -210,7 +210,7 @@ class _Search:
         return lower(self._network, Plan(tuple(layers), self._board.family, self._board.levels, self._runtime_weights))
 
     def _at_price(self, cycles: int, price: float) -> Design:
-        """Returns the cheapest design where a part of a block RAM costs so many look-up tables."""
+        """Returns the cheapest design where a part of a block RAM costs `price` look-up tables."""
         ways = {input_lanes(self._network): _Way(0, ())}
         for index, step in enumerate(self._steps):
             after: dict[int, _Way] = {}

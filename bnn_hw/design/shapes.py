@@ -61,13 +61,13 @@ class Shape:
 
     @cached_property
     def dot_luts(self) -> int:
-        """The look-up tables of its dot products, of which the circuit is made to be counted."""
+        """The look-up tables of its dot products, counted in their circuit, which is made for that."""
         engine, board = self.engine, self.board
         return dot_resources(engine.dot, engine.pe, board.family, board.levels).luts if isinstance(engine, MatVec) else 0
 
     @cached_property
     def least_dot_luts(self) -> int:
-        """As many, or somewhat less, without a circuit."""
+        """A lower bound of `dot_luts`, known without a circuit."""
         engine, board = self.engine, self.board
         return least_dot_luts(engine.dot, engine.pe, board.family, board.levels) if isinstance(engine, MatVec) else 0
 
@@ -92,14 +92,14 @@ class Shape:
         return replace(self.frame, luts=luts).fits(self.board, BUDGET)
 
     def cost(self, price: float) -> float:
-        """Returns the look-up tables that it costs where a part of a block RAM costs so many.
+        """Returns what it costs in look-up tables, where a part of a block RAM costs `price` of them.
 
         A DSP costs as many as are the same share of the board.
         """
         return self._cost(price, self.dot_luts)
 
     def least_cost(self, price: float) -> float:
-        """Returns as many, or somewhat less, without a circuit."""
+        """Returns a lower bound of `cost`, known without a circuit."""
         return self._cost(price, self.least_dot_luts)
 
     def _cost(self, price: float, dot_luts: int) -> float:
@@ -158,7 +158,7 @@ class Shapes:
         return lanes * lane + last
 
     def _of(self, index: int, cycles: int) -> list[Shape]:
-        """Returns the shapes of a layer that keep to so many cycles an image, or where none does, those that come near.
+        """Returns the shapes of a layer that take at most `cycles` an image, or where none does, those that come near.
 
         For each SIMD it is the least PE with which the layer does, and the poolings right behind it, which take its words as
         they come; and the least with which its weights fill memories of a power of two of words. Those that cannot fit the
@@ -217,7 +217,7 @@ def _simd_choices(layer: WeightLayer, signal: Signal) -> list[int]:
 
     For a convolution the divisors of a pixel's channels and multiples of them, since its window reads pixel by pixel;
     else each number that is the least for its number of words, and the powers of two. 8-bit integers come in words of 8 at the
-    input, of which multiples cost less to make.
+    input, so multiples of 8 cost less to make.
     """
     inputs = layer.weights[0].size
     channels = pixel_channels(layer)

@@ -253,7 +253,7 @@ def _is_int(value: object) -> bool:
 
 
 def _are_ints(values: object, count: int, least: int, most: int) -> bool:
-    """Returns whether `values` is a tuple of so many integers of that range."""
+    """Returns whether `values` is a tuple of `count` integers in least..most."""
     return isinstance(values, tuple) and len(values) == count and all(_is_int(value) and least <= value <= most for value in values)
 
 

@@ -144,7 +144,7 @@ class Sums:
 
     @classmethod
     def of(cls, inputs: int, dtype: str, *, zeros: bool = False) -> "Sums":
-        """Returns the sums of a neuron with so many inputs of `dtype`, or of bits and true zeros."""
+        """Returns the sums of a neuron with `inputs` inputs of `dtype`, or of bits and true zeros."""
         if dtype != "bit":
             low = -max(map(abs, INPUT_RANGES[dtype])) * inputs
             return cls(low, 1, low)

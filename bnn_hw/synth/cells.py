@@ -48,6 +48,6 @@ def cell_usage(kind: str) -> Resources | None:
 
 
 def usage_sum(cells: Mapping[str, int]) -> Resources:
-    """Returns what so many cells of each kind occupy; kinds that are not known count nothing."""
+    """Returns what the cells occupy, a count for each kind; unknown kinds count nothing."""
     usages = (usage * count for kind, count in cells.items() if (usage := cell_usage(kind)))
     return sum(usages, start=Resources())

@@ -19,7 +19,7 @@ def sum_shape(element: ShapeLike, count: int) -> Shape:
 class AdderTree(Component):
     """``o = sum(i)``, one sum a cycle.
 
-    Latency: `latency` cycles, a register after so many `levels` of two-operand adders and one at the end. The registers
+    Latency: `latency` cycles, a register after every `levels` of two-operand adders and one at the end. The registers
     have no reset: what they hold counts only where a valid bit that travels beside them says so.
 
     i : [count] elements, the operands

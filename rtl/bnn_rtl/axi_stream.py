@@ -21,7 +21,7 @@ class AxiStreamSignature(wiring.Signature):
 class ImageReceiver(Component):
     """Takes packets of images from AXI4-Stream and checks their framing.
 
-    An image is ``ceil(image_bits/width)`` words; a packet is one or more images, the last word of which has TLAST. With
+    An image is ``ceil(image_bits/width)`` words; a packet is one or more images, and its last word has TLAST. With
     `packet_images` other than 0 a packet must have that many. A packet at fault is ended, never waited for: an image
     that TLAST cuts is filled up with zeros, and a packet without TLAST ends with its last image. Bits past the end of an
     image are made 0, as are bytes with TKEEP = 0.

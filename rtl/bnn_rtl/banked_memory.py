@@ -24,7 +24,7 @@ class WeightsSignature(wiring.Signature):
     check   : the read ports are for reading back, not for the engines
     address : of a word in the window of all memories (see `bnn_hw.design.runtime_weights`)
     write   : the word is written; data: what to, a cycle after its address
-    found   : with `check`, the word, so many cycles after its address as `read_latency` says; 0 of a memory that has it not
+    found   : with `check`, the word, `read_latency` cycles after its address; 0 where the memory does not have it
     """
 
     def __init__(self, address_bits: int) -> None:

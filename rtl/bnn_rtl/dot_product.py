@@ -2,7 +2,7 @@
 """Dot products with binary weights: XNOR and popcount on bits, conditional complement and sum on 8-bit integers.
 
 On a family with look-up tables of 6 inputs they are circuits of `bnn_hw.fpga.bit_heap`, on another one trees of adders. Either
-way at most `levels` of these lie between two registers. A lane that pads holds x = 0 and w = 1.
+way at most `levels` of these lie between two registers. A padding lane holds x = 0 and w = 1.
 """
 
 from collections.abc import Callable
@@ -31,7 +31,7 @@ _LANES_A_SUM: Final = 64
 class XnorPopcount(Component):
     """``o = popcount(xnor(x, w))``, the matches of `lanes` inputs and weights, one result a cycle.
 
-    Latency: `latency` cycles. A lane that pads never matches.
+    Latency: `latency` cycles. A padding lane never matches.
 
     x : [lanes] bits, the inputs
     w : [lanes] bits, the weights
@@ -51,7 +51,7 @@ class XnorPopcount(Component):
         return self._adder.latency
 
     def total_shape(self, words: int) -> Shape:
-        """Returns the shape of the sum of so many results."""
+        """Returns the shape of the sum of `words` results."""
         return sum_shape(unsigned(1), words * len(self.w))
 
     def elaborate(self, platform: object) -> Module:
@@ -70,7 +70,7 @@ class ZeroPaddedXnorPopcount(Component):
     """``o = 2 * popcount(xnor(x, w)) + zeros`` over pixels of `pixel_lanes` inputs, some of which are true zeros.
 
     A zero stands between +1 and -1, so it is half a match; the result is in halves. One result a cycle. Latency: that of
-    a pixel's count and, where there are several pixels, of the sum over them. A lane that pads never matches.
+    a pixel's count and, where there are several pixels, of the sum over them. A padding lane never matches.
 
     x : [lanes/pixel_lanes] pixels, each its bits and above them a bit that is 1 if all its inputs are zeros
     w : [lanes] bits, the weights
@@ -96,7 +96,7 @@ class ZeroPaddedXnorPopcount(Component):
         return self._counts[0].latency + (self._total.latency if self._total else 0)
 
     def total_shape(self, words: int) -> Shape:
-        """Returns the shape of the sum of so many results."""
+        """Returns the shape of the sum of `words` results."""
         return unsigned((2 * words * len(self.w)).bit_length())
 
     def elaborate(self, platform: object) -> Module:
@@ -136,8 +136,8 @@ class SignedSum(Component):
     """``o = sum(w ? x : ~x)``, which is ``sum(w * x)`` less the number of weights of -1, one result a cycle.
 
     The complement of x is -x - 1, so the ones that are missing are a constant of each neuron and belong into its
-    threshold; a lane then costs XORs that fit the look-up tables that add them. Latency: `latency` cycles. A lane that
-    pads adds nothing.
+    threshold; a lane then costs XORs that fit the look-up tables that add them. Latency: `latency` cycles. A padding
+    lane adds nothing.
 
     x : [lanes] 8-bit integers, lane 0 lowest
     w : [lanes] bits, the weights
@@ -161,7 +161,7 @@ class SignedSum(Component):
         return self._adder.latency
 
     def total_shape(self, words: int) -> Shape:
-        """Returns the shape of the sum of so many results."""
+        """Returns the shape of the sum of `words` results."""
         return sum_shape(self._operand, words * len(self.w))
 
     def elaborate(self, platform: object) -> Module:
@@ -199,7 +199,7 @@ DotProduct: TypeAlias = XnorPopcount | ZeroPaddedXnorPopcount | SignedSum
 def dot_product(
     element: Shape, lanes: int, zero_padded_lanes: int | None = None, family: Family = SERIES_7, levels: int = _LEVELS
 ) -> DotProduct:
-    """Returns the dot product for inputs of `element`, bits or 8-bit integers, on a family, with at most so many `levels`.
+    """Returns the dot product for inputs of `element`, bits or 8-bit integers, on a family, with at most `levels` of logic.
 
     `zero_padded_lanes`: for bits among which are true zeros, the lanes of a pixel, else None.
     """

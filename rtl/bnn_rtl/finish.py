@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a matrix-vector unit does with a finished group of sums: compare with thresholds, make scores or 8-bit integers.
 
-All have `starts`, for each group where its PE sums start, and `parts`, the components of which they hold instances.
+All have `starts`, for each group where its PE sums start, and `parts`, the components that they hold instances of.
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ class ScaleOffset(Component):
     o_valid, o    : its PE results of `result_shape`, which holds them all, the first one lowest
 
     `name`: of the layer. `scale`, `offset`: for each group a sequence of PE integers, which are held in look-up tables or in
-    block RAM, where they cost less; or in `banks`, where each has so many bits as `bits` says.
+    block RAM, where they cost less; or in `banks`, where their widths are `bits`.
     """
 
     latency = 3

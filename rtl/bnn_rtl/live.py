@@ -90,7 +90,7 @@ class LiveAccelerator:
             self._library.live_delete(self._live)
 
     def run(self, cycles: int, most_s: float = 3600.0) -> bool:
-        """Runs for so many cycles, but not longer than `most_s`, or until what is sent or received has ended.
+        """Runs for `cycles`, but not longer than `most_s`, or until what is sent or received has ended.
 
         Returns whether a word moved.
         """

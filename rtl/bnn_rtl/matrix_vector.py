@@ -20,12 +20,7 @@ from bnn_rtl.finish import Finish
 from bnn_rtl.group_memory import group_address
 from bnn_rtl.lut_rom import LutRom, lut_rom, read_rom
 
-__all__ = ["MatrixVectorUnit", "folds"]
-
-
-def folds(count: int, lanes: int) -> int:
-    """Returns in how many words of `lanes` elements `count` elements go."""
-    return -(-count // lanes)
+__all__ = ["MatrixVectorUnit"]
 
 
 class MatrixVectorUnit(Component):
@@ -44,7 +39,7 @@ class MatrixVectorUnit(Component):
     i : stream of words of `simd` elements as `dot` takes them, lane 0 lowest; lanes past the vector's end must be 0
     o : stream of the words that `finish` makes
 
-    `name`: of the layer. `dot`: the dot product of `simd` lanes, of which the unit holds `pe` instances. `weights`: as
+    `name`: of the layer. `dot`: the dot product of `simd` lanes; the unit holds `pe` instances. `weights`: as
     integers of the rows of `bnn_hw.design.memories.weight_rows`; the highest `lut_bits` of each word are held in look-up tables,
     the others in block RAM. `banks`: by what they hold, memories that take the place of these and of where sums start.
     """
@@ -65,7 +60,7 @@ class MatrixVectorUnit(Component):
     ) -> None:
         self._dot, self._weights, self._family, self._finish = dot, weights, family, finish
         self._pe, self._simd = pe, len(dot.w)
-        self._neuron_folds, self._synapse_folds = folds(outputs, pe), folds(inputs, self._simd)
+        self._neuron_groups, self._input_words = -(-outputs // pe), -(-inputs // self._simd)
         self._block_bits = pe * self._simd - lut_bits
         # A block RAM of the families with small look-up tables takes half a cycle to read.
         self._read_latency = 1 if family.lut_inputs == LUT_INPUTS else 2
@@ -76,7 +71,7 @@ class MatrixVectorUnit(Component):
         self._starts = banks.get("starts") or lut_rom(module_beside(f"starts_{name}"), layout.size, starts)
         self._block_weights = banks.get("weights")
         depth = self._read_latency + dot.latency + finish.latency + 4  # in cycles from the last input word to a result
-        self._results = -(-depth // self._synapse_folds) + 1  # that the output buffer holds
+        self._results = -(-depth // self._input_words) + 1  # that the output buffer holds
         super().__init__(
             {
                 "i": In(stream.Signature(len(dot.x))),
@@ -86,7 +81,7 @@ class MatrixVectorUnit(Component):
 
     @property
     def parts(self) -> list[DotProduct | LutRom]:
-        """The components of which the unit holds instances, and whose Verilog is emitted beside its own."""
+        """The components that the unit holds instances of; their Verilog is emitted beside its own."""
         roms = (rom for rom in (self._lut_weights, self._starts) if isinstance(rom, LutRom))
         return [self._dot, *roms, *self._finish.parts]
 
@@ -130,22 +125,22 @@ class MatrixVectorUnit(Component):
 
     def _input_buffer(self, m: Module, issue: Signal, first_word: Signal, last_word: Signal) -> tuple[Signal, Signal]:
         """Holds two vectors and replays each NF times; returns the word issued a cycle ago, and whether one is there."""
-        words = self._synapse_folds
-        depth = 2 * words if self._neuron_folds > 1 else 2
+        words = self._input_words
+        depth = 2 * words if self._neuron_groups > 1 else 2
         width = len(self.i.payload)
         attrs = memory_attributes(self._family, depth, width)
         buffer = m.submodules.buffer = Memory(shape=width, depth=depth, init=[], attrs=attrs)
         write = buffer.write_port()
         read = buffer.read_port()
         synapse = Signal(range(words))
-        neuron = Signal(range(self._neuron_folds))
+        neuron = Signal(range(self._neuron_groups))
         first_pass = Signal()
         last_pass = Signal()
         m.d.comb += [
             first_word.eq(synapse == 0),
             last_word.eq(synapse == words - 1),
             first_pass.eq(neuron == 0),
-            last_pass.eq(neuron == self._neuron_folds - 1),
+            last_pass.eq(neuron == self._neuron_groups - 1),
         ]
         with m.If(issue):
             m.d.sync += synapse.eq(Mux(last_word, 0, synapse + 1))
@@ -217,7 +212,7 @@ class MatrixVectorUnit(Component):
         sums = Signal(layout)
         done = Signal()
         m.d.sync += done.eq(valid[-1] & last[-1])
-        group = group_address(m, self._neuron_folds, valid[-1] & last[-1])
+        group = group_address(m, self._neuron_groups, valid[-1] & last[-1])
         starts = layout(read_rom(m, "starts", self._starts, group))
         for index, lane_weights in enumerate(w[at : at + self._simd] for at in range(0, len(w), self._simd)):
             partial = Signal(self._dot.o.shape(), name=f"partial{index}")

@@ -25,7 +25,7 @@ def popcount(m: Module, bits: Value, name: str) -> Value:
 
 
 def delayed(m: Module, value: Value, cycles: int, name: str) -> Value:
-    """Returns a value so many cycles later, through registers without a reset."""
+    """Returns a value a number of cycles later, through registers without a reset."""
     for cycle in range(1, cycles + 1):
         register = Signal(value.shape(), name=f"{name}{cycle}", reset_less=True)
         m.d.sync += register.eq(value)

@@ -98,7 +98,7 @@ class Simulation:
 
 
 def _tap(path: Path, edge: Edge, output: Signal, images: int) -> np.ndarray:
-    """Returns what a layer gave on its output stream for so many images: [images, outputs] bool or uint8."""
+    """Returns what a layer gave on its output stream: [images, outputs] bool or uint8."""
     channels = output.shape[-1]
     words = np.fromfile(path, np.uint8).reshape(-1, -(-channels // edge.lanes), packed_bytes(edge.payload_bits))
     elements = unpack_bits(words, edge.lanes) if output.dtype == "bit" else words
