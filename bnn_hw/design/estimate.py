@@ -17,7 +17,7 @@ from bnn_hw.design.units import Argmax, Compare, Convert, Dot, MatVec, Pool, Res
 from bnn_hw.fpga.bit_heap import least_luts, signed_sum_circuit, xnor_popcount_circuit, zero_padded_popcount_circuit
 from bnn_hw.fpga.circuit import LUT_INPUTS
 from bnn_hw.fpga.family import Family
-from bnn_hw.fpga.memory_layout import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts, weights_in_luts
+from bnn_hw.fpga.memory_layout import block_ram_layout, lut_ram_luts, lut_rom_luts, ram_in_luts, rom_in_luts
 from bnn_hw.fpga.resources import Resources
 
 __all__ = [
@@ -156,7 +156,7 @@ def _trained_bits(unit: MatVec, finish: Rescale) -> tuple[int, int]:
 
 def _constants(family: Family, words: int, width: int) -> Resources:
     """Returns what a memory of constants takes where it costs less, and the register that holds a word of it."""
-    if weights_in_luts(family, words, width):
+    if rom_in_luts(family, words, width):
         return Resources(lut_rom_luts(family, words, width), width)
     return _block_memory(family, words, width, written=False)
 

@@ -14,7 +14,7 @@ from bnn_hw.design.plan import LayerPlan, Plan, check_plan, weight_layers
 from bnn_hw.design.units import MatVec
 from bnn_hw.errors import ArtefactError
 from bnn_hw.fpga.boards import Board
-from bnn_hw.fpga.memory_layout import ram_in_luts, weights_in_luts
+from bnn_hw.fpga.memory_layout import ram_in_luts, rom_in_luts
 from bnn_hw.network.network import Network
 
 __all__ = ["load_plan", "plan_digest", "plan_json"]
@@ -80,7 +80,7 @@ def _placed(planned: LayerPlan, plan: Plan, network: Network) -> LayerPlan:
     layer = next(layer for layer in weight_layers(network) if layer.name == planned.name)
     bits = planned.pe * planned.simd
     words = -(-len(layer.weights) // planned.pe) * -(-layer.weights[0].size // planned.simd)
-    in_luts = weights_in_luts(plan.family, words, bits) if not plan.runtime_weights else ram_in_luts(plan.family, 2 * words, bits)
+    in_luts = rom_in_luts(plan.family, words, bits) if not plan.runtime_weights else ram_in_luts(plan.family, 2 * words, bits)
     return LayerPlan(planned.name, planned.pe, planned.simd, bits if in_luts else 0)
 
 

@@ -19,10 +19,10 @@ __all__ = [
     "lut_rom_luts",
     "memory_attributes",
     "ram_in_luts",
-    "weights_in_luts",
+    "rom_in_luts",
 ]
 
-_LUTS_PER_BLOCK_RAM: Final = 190  # below them a memory is in look-up tables: the AMD FPGAs hold about so many for each RAMB18
+_LUTS_PER_BLOCK_RAM_PART: Final = 190  # below them a memory is in look-up tables: the AMD FPGAs hold about so many for each RAMB18
 _WORDS: Final = 64  # of one bit that a look-up table of 6 inputs holds
 
 
@@ -44,13 +44,13 @@ def memory_attributes(family: Family, depth: int, width: int) -> dict[str, str]:
 def ram_in_luts(family: Family, depth: int, width: int) -> bool:
     """Returns whether a memory that is written to costs less in look-up tables than in block RAM."""
     parts = block_rams(family, depth, width, written=True) * family.block_ram_parts
-    return lut_ram_luts(family, depth, width) <= _LUTS_PER_BLOCK_RAM * parts
+    return lut_ram_luts(family, depth, width) <= _LUTS_PER_BLOCK_RAM_PART * parts
 
 
-def weights_in_luts(family: Family, words: int, width: int) -> bool:
+def rom_in_luts(family: Family, words: int, width: int) -> bool:
     """Returns whether a memory of constants costs less in look-up tables than in block RAM."""
     parts = block_rams(family, words, width) * family.block_ram_parts
-    return lut_rom_luts(family, words, width) <= _LUTS_PER_BLOCK_RAM * parts
+    return lut_rom_luts(family, words, width) <= _LUTS_PER_BLOCK_RAM_PART * parts
 
 
 def block_rams(family: Family, depth: int, width: int, *, written: bool = False) -> float:

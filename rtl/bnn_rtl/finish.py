@@ -13,7 +13,7 @@ from amaranth.lib.wiring import Component, In, Out
 
 from bnn_hw.design.names import module_beside
 from bnn_hw.fpga.family import SERIES_7, Family
-from bnn_hw.fpga.memory_layout import weights_in_luts
+from bnn_hw.fpga.memory_layout import rom_in_luts
 from bnn_rtl.banked_memory import BankedMemory
 from bnn_rtl.group_memory import group_address, group_memory
 from bnn_rtl.lut_rom import LutRom, lut_rom, read_rom
@@ -92,7 +92,7 @@ class ScaleOffset(Component):
             for scales, offsets in zip(scale, offset, strict=True)
         ]
         words = [self._layout.const(row).as_value().value for row in self._rows]
-        in_luts = weights_in_luts(family, len(words), self._layout.size)
+        in_luts = rom_in_luts(family, len(words), self._layout.size)
         self._rom = banks or (lut_rom(module_beside(f"scales_{name}"), self._layout.size, words) if in_luts else None)
         self.parts = [self._rom] if isinstance(self._rom, LutRom) else []
         self.starts = [[0] * pe for _ in scale]

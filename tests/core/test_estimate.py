@@ -19,7 +19,7 @@ from bnn_hw.design.plan import LayerPlan, Plan
 from bnn_hw.design.units import Dot, MatVec
 from bnn_hw.fpga.boards import Board
 from bnn_hw.fpga.family import ECP5, ICE40, SERIES_7, Family
-from bnn_hw.fpga.memory_layout import block_rams, lut_rom_luts, ram_in_luts, weights_in_luts
+from bnn_hw.fpga.memory_layout import block_rams, lut_rom_luts, ram_in_luts, rom_in_luts
 from bnn_hw.fpga.resources import Resources
 from bnn_hw.network.network import DenseRelu, Input, MaxPool, Network, Scores
 from support.stages import conversion_resources, engine_resources, stage_resources, stages, with_lut_bits
@@ -90,7 +90,7 @@ def test_memories_of_stages(network: Network, seed: int, family: Family) -> None
             expected += block_rams(family, stage.words, stage.pe * stage.simd - stage.lut_bits)
         if isinstance(layer, DenseRelu):
             width, groups = stage.pe * naive_scale_bits(layer, bits), len(range(0, len(layer.weights), stage.pe))
-            expected += 0 if weights_in_luts(family, groups, width) else block_rams(family, groups, width)
+            expected += 0 if rom_in_luts(family, groups, width) else block_rams(family, groups, width)
         for depth, width in written:
             expected += 0 if ram_in_luts(family, depth, width) else block_rams(family, depth, width, written=True)
         estimate = stage_resources(stage, family, 4)

@@ -15,7 +15,7 @@ from bnn_hw.fpga.memory_layout import (
     lut_rom_luts,
     memory_attributes,
     ram_in_luts,
-    weights_in_luts,
+    rom_in_luts,
 )
 
 FAMILIES = (SERIES_7, ULTRASCALE_PLUS, ECP5, ICE40, GOWIN)
@@ -164,19 +164,19 @@ def test_a_memory_lies_where_it_costs_less(family: Family) -> None:
     assert ram_in_luts(family, 64, 72 * 4)  # 384 against 8
     assert not ram_in_luts(family, 512, 36)  # 384 and what selects, against one
     assert not ram_in_luts(family, 1024, 8)
-    assert weights_in_luts(family, 104, 512)  # 1,024 against 15 of them
-    assert weights_in_luts(family, 1, 10**6)
-    assert not weights_in_luts(family, 512, 36)  # 324 against one
-    assert not weights_in_luts(family, 50_176, 1)
+    assert rom_in_luts(family, 104, 512)  # 1,024 against 15 of them
+    assert rom_in_luts(family, 1, 10**6)
+    assert not rom_in_luts(family, 512, 36)  # 324 against one
+    assert not rom_in_luts(family, 50_176, 1)
 
 
 def test_where_a_part_of_a_block_ram_ends() -> None:
     """A block RAM of two parts is not twice as dear as one of one."""
     for words, width in ((256, 36), (300, 36), (200, 18)):
-        assert weights_in_luts(SERIES_7, words, width) == (lut_rom_luts(SERIES_7, words, width) <= 190)
+        assert rom_in_luts(SERIES_7, words, width) == (lut_rom_luts(SERIES_7, words, width) <= 190)
     assert ram_in_luts(SERIES_7, 256, 30) == (lut_ram_luts(SERIES_7, 256, 30) <= 190)
-    assert weights_in_luts(ECP5, 16, 36 * 5)  # 180 against 5
-    assert not weights_in_luts(ECP5, 256, 36)  # 864 against one
+    assert rom_in_luts(ECP5, 16, 36 * 5)  # 180 against 5
+    assert not rom_in_luts(ECP5, 256, 36)  # 864 against one
 
 
 def test_attributes_say_where_a_memory_goes() -> None:
