@@ -12,7 +12,7 @@ from bnn_hw.network.layers import Input
 
 __all__ = ["image_words", "pack_images"]
 
-_BLOCK_BYTES: Final = 1 << 19  # of images that are packed at a time, so that what lies between the steps stays in the cache
+_BLOCK_BYTES: Final = 1 << 19  # of images packed at a time, so that intermediate results stay in the cache
 
 
 def image_words(input_: Input) -> int:
