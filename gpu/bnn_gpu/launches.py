@@ -126,7 +126,7 @@ def multiply_launch(
     """Returns the launch of a product by a method that the target has; few dense rows go to `matvec`, without tensor cores.
 
     `cluster`: how many blocks share b under wgmma, 1 or 2; by default 2 if the device has clusters and rows fill two tiles.
-    `tile_columns`: 256, 64 or, but for bits, 16; by default, narrow tiles if all of them are computed at once.
+    `tile_columns`: 256, 64 or, except for bits, 16; by default, narrow tiles if all of them are computed at once.
     """
     if method == "wgmma" and task.geometry is None:
         cluster = cluster or (2 if maps.clusters and task.rows > _TILE else 1)

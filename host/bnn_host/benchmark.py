@@ -39,7 +39,7 @@ class Benchmark:
     chunk_images: int
     packing_s: float  # of a chunk: bits into the words of the stream, and these to the board's memory
     transfer_s: float  # of a chunk: from the beginning of the transfer to its end as the host sees it
-    compute_s: float  # of a chunk, at most: the transfer's cycles but those in which an image waited for words, or a result
+    compute_s: float  # of a chunk, at most: the transfer's cycles except those in which an image waited for words, or a result
     results_s: float  # of a chunk: results from the board's memory, checked
     cycles_per_image: float  # of a chunk, at most, by the accelerator's own counter
     planned_cycles_per_image: int

@@ -23,7 +23,7 @@ def image_words(input_: Input) -> int:
 def pack_images(batch: np.ndarray, input_: Input, words: np.ndarray) -> None:
     """Packs a batch, as `as_batch` gives it, into the first rows of `words`: [images, image_words] uint64.
 
-    The bytes that pad a row stay as they are.
+    The padding bytes of a row stay unchanged.
     """
     block = max(1, _BLOCK_BYTES // input_.signal.size)
     for at in range(0, len(batch), block):
