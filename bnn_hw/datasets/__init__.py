@@ -48,7 +48,7 @@ class Source(NamedTuple):
 
     load: Callable[[Path], Dataset]
     load_test: Callable[[Path], Split]
-    download: Callable[..., None]  # to a folder; with test_only=True what `load_test` needs
+    download: Callable[..., None]  # to a folder; with test_only=True only the files that `load_test` needs
 
 
 DATASETS: Final[dict[str, Source]] = {
@@ -67,7 +67,7 @@ def open_dataset(
     own: bool = False,
     background: str = "white",
 ) -> Dataset:
-    """Returns the data set that `--data` names: data of one's own if it is such, else `name` in its publisher's files.
+    """Returns the data set that `--data` names: data of one's own if `data` holds such, else `name` in its publisher's files.
 
     `data` is one of
 
@@ -76,8 +76,8 @@ def open_dataset(
     - None: they are downloaded to `cache` where they are absent.
 
     With `own`, a folder of IDX files under MNIST's names is data of one's own too. `classes`: the names of one's own classes,
-    in the order of their labels; `background`: what transparent pictures are laid on. Raises `UsageError` where `classes` or
-    `own` has no data of one's own to go with, and `ArtefactError` for files that are missing, wrong or cannot be downloaded.
+    in the order of their labels; `background`: the colour behind transparent pictures. Raises `UsageError` if `classes` or
+    `own` is given without data of one's own, and `ArtefactError` for files that are missing, wrong or cannot be downloaded.
     """
     data = None if data is None else Path(data)
     cache = Path(cache)
@@ -95,7 +95,7 @@ def open_test_images(
     own: bool = False,
     background: str = "white",
 ) -> Split:
-    """Returns the test images of what `open_dataset` opens, for which a publisher's training images need not be there."""
+    """Returns the test images of the data set that `open_dataset` opens; a publisher's training images may be absent."""
     data = None if data is None else Path(data)
     cache = Path(cache)
     if is_own(data, classes, own):
@@ -116,7 +116,7 @@ def load_dataset(name: str, folder: str | os.PathLike[str] | None, cache: str | 
 
 
 def is_own(data: Path | None, classes: Sequence[str] = (), own: bool = False) -> TypeGuard[Path]:
-    """Returns whether `data` is data of one's own. Raises `UsageError` where `classes` or `own` has none to go with."""
+    """Returns whether `data` is data of one's own. Raises `UsageError` if `classes` or `own` is given without it."""
     if data is not None and (own or is_own_dataset(data)):
         return True
     if own:
@@ -128,14 +128,14 @@ def is_own(data: Path | None, classes: Sequence[str] = (), own: bool = False) ->
 
 
 def _compared(dataset: Dataset) -> Dataset:
-    """Returns a data set with a note where its test images are far from those that train."""
+    """Returns a data set, with a note if its test images are unlike its training images."""
     found = unlike(dataset.identity.pixels, dataset.test.images)
     return replace(dataset, notes=(*dataset.notes, f"test images: {found}")) if found else dataset
 
 
 @contextmanager
 def _source(name: str, folder: Path | None, cache: Path, *, test_only: bool = False) -> Iterator[tuple[Source, Path]]:
-    """Gives how a data set is read, and from which folder; the cache gets what it lacks."""
+    """Gives a data set's reader and its folder; downloads missing files to the cache."""
     if name not in DATASETS:
         raise ArtefactError(f"data set must be one of {', '.join(DATASETS)}, not {name!r}")
     source = DATASETS[name]

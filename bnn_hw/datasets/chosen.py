@@ -14,7 +14,7 @@ __all__ = ["ChosenData", "class_names"]
 class ChosenData:
     """What the options that name a data set say, as `bnn_hw.datasets.open_dataset` takes them.
 
-    `asked_for`: whether they stand in the command, where a path may also come from BNN_HW_DATA, which only says where data lie.
+    `asked_for`: whether they stand in the command, as opposed to a path from BNN_HW_DATA, which only says where data lie.
     """
 
     path: Path | None = None

@@ -88,14 +88,14 @@ def _read_batch(path: Path) -> bytes:
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
-    """Returns the batches of an archive by name. Nothing is unpacked to the disk, so where members want to go has no say."""
+    """Returns the batches of an archive by name. Nothing is unpacked to the disk, so the members' paths have no effect."""
     batches: dict[str, bytes] = {}
     try:
         with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 name = PurePosixPath(member.name).name
                 if name in _SHA256 and member.isfile():
-                    _check_size(f"{name} in {path}", member.size)  # before so much is read
+                    _check_size(f"{name} in {path}", member.size)  # before the member is read
                     content = archive.extractfile(member)
                     assert content is not None  # as it is for every file
                     batches[name] = content.read()

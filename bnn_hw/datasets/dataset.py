@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every data set is once it is loaded, and what identifies it."""
+"""A loaded data set and its identity."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ class DataIdentity:
 
     @classmethod
     def from_json(cls, value: object) -> "DataIdentity":
-        """Returns the identity that `as_json` gave. Raises `ValueError` where `value` is none."""
+        """Returns the identity that `as_json` gave. Raises `ValueError` if `value` is not one."""
         match value:
             case {"name": str(name), "sha256": str(sha256), "class_names": [*names], "pixels": Mapping() as pixels} if all(
                 isinstance(class_name, str) for class_name in names
@@ -57,7 +57,7 @@ class DataIdentity:
 class Dataset:
     """A data set with the publisher's own division into training and test images.
 
-    `class_names`: in the order of the labels. `notes`: what its reader found that is likely to be a mistake, a sentence each.
+    `class_names`: in the order of the labels. `notes`: likely mistakes that its reader found, a sentence each.
     """
 
     name: str
@@ -83,5 +83,5 @@ class Dataset:
 
     @cached_property
     def identity(self) -> DataIdentity:
-        """What checkpoints and networks keep of the data set."""
+        """The identity that checkpoints and networks keep."""
         return DataIdentity(self.name, self.sha256, self.class_names, PixelStatistics.of(self.train.images))

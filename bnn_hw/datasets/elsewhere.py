@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a folder holds that is not a publisher's files, and how it is named."""
+"""How to name the data in a folder without a publisher's files."""
 
 from pathlib import Path
 

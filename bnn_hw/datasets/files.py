@@ -35,7 +35,7 @@ def find_file(folder: str | os.PathLike[str], dataset: str, names: Sequence[str]
 
 
 def read_file(path: str | os.PathLike[str], sha256: str | None = None) -> bytes:
-    """Returns the content of a file. Raises `ArtefactError` when it cannot be read, or is not what `sha256` names."""
+    """Returns the content of a file. Raises `ArtefactError` when it cannot be read, or does not have that `sha256`."""
     path = Path(path)
     try:
         content = path.read_bytes()

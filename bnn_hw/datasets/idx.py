@@ -20,8 +20,8 @@ _BYTES, _INTEGERS = 0x08, 0x0C  # the header's codes of unsigned bytes and of in
 def read_idx(path: str | os.PathLike[str], sha256: str | None = None, way_out: str = GET_WHOLE) -> np.ndarray:
     """Returns the array of an IDX file of unsigned bytes (LeCun's format), plain or gzipped.
 
-    The result is uint8, of the shape in the file's header. Raises `ArtefactError` when the file is truncated, no IDX
-    file of unsigned bytes, or not the content that `sha256` names, with what to do then.
+    The result is uint8, of the shape in the file's header. Raises `ArtefactError` when the file is truncated, not an IDX
+    file of unsigned bytes, or does not have that `sha256`; the message says what to do.
     """
     path = Path(path)
     raw = _decompressed(path)

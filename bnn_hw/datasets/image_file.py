@@ -19,10 +19,10 @@ __all__ = ["read_images"]
 
 
 def read_images(paths: Sequence[Path], input_: Input, background: str = "white") -> tuple[np.ndarray, tuple[str, ...]]:
-    """Returns images as a batch, as `bnn_hw.network.images.as_batch` does, and what each is called.
+    """Returns images as a batch, as `bnn_hw.network.images.as_batch` does, and the name of each.
 
-    `paths`: pictures and folders of them, those in folders within too; or one .npy file, or IDX file where the name does not
-    end so. Transparent pictures are laid on the `background`. Raises `ArtefactError` naming the file that is none of these or
+    `paths`: pictures and folders of them, including their subfolders; or one .npy file, or an IDX file under any other
+    name. Transparent pictures are laid on the `background`. Raises `ArtefactError` naming the file that is none of these or
     does not fit `input_`, `ToolError` where there are pictures and Pillow is missing.
     """
     files = [file for path in paths for file in (_pictures(path) if path.is_dir() else [path])]

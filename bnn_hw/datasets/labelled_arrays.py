@@ -74,7 +74,7 @@ def _check_labels(what: str, labels: np.ndarray, count: int) -> None:
 
 
 def label_range(arrays: LabelledArrays, classes: int) -> range:
-    """Returns the labels that classes have, where there are `classes` of them, or 0 for as many as the greatest label wants.
+    """Returns the labels that classes have, where there are `classes` of them, or 0 for as many as the greatest label implies.
 
     They go from 0 on, or from 1 on where no label is 0 and the greatest is that of the last class.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether images look like those that a network was trained on: scaled as they are, and the right way round."""
+"""Whether images look like those that a network was trained on: in scale, and not as negatives."""
 
 from typing import Final
 
@@ -15,7 +15,7 @@ _LEAST_SHARE: Final = 1 / 16  # of the range, where the images of the training a
 
 
 def unlike(trained: PixelStatistics, images: np.ndarray) -> str | None:
-    """Returns in what images are far from those of the training, and what helps; None where they are not.
+    """Returns how images differ strongly from those of the training, and the remedy; None if they do not.
 
     `images`: [images, rows, columns, channels] uint8.
     """
@@ -26,7 +26,7 @@ def unlike(trained: PixelStatistics, images: np.ndarray) -> str | None:
 
 
 def _other_scale(trained: PixelStatistics, found: PixelStatistics) -> str | None:
-    """Finds masks of 0 and 1 or pixels of 4 bits where 8 are wanted, and 8 where fewer are."""
+    """Finds masks of 0 and 1 or pixels of 4 bits where 8 bits are expected, and 8 bits where fewer are."""
     reach = f"the images' values reach to {found.greatest:.0f}, those of the training to {trained.greatest:.0f}"
     if 0 < _SCALE * found.greatest <= trained.greatest:
         return f"{reach}: if they are of fewer bits, images * {int(trained.greatest) // _full_scale(found.greatest)} helps"
@@ -38,7 +38,7 @@ def _other_scale(trained: PixelStatistics, found: PixelStatistics) -> str | None
 def _other_way_round(trained: PixelStatistics, found: PixelStatistics) -> str | None:
     """Finds negatives of images on a plain background, which is in the outer quarters of the range in the training.
 
-    Their borders are nearer to those of the training's negatives, twice at least, and so is their mean.
+    Their borders are at least twice as near to those of the training's negatives, and so is their mean.
     """
     ends = trained.least + trained.greatest
     plain = 2 * abs(2 * trained.border_mean - ends) > trained.greatest - trained.least
@@ -62,5 +62,5 @@ def _other_brightness(trained: PixelStatistics, found: PixelStatistics) -> str |
 
 
 def _full_scale(greatest: float) -> int:
-    """Returns the greatest value of so many bits as `greatest` takes: 15 for 8 to 15."""
+    """Returns the greatest value with as many bits as `greatest`: 15 for 8 to 15."""
     return (1 << int(greatest).bit_length()) - 1

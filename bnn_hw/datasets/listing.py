@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a user has put into a folder."""
+"""The user's files in a folder."""
 
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ _SYSTEM_FILES: Final = ("__macosx", "thumbs.db", "desktop.ini")  # of macOS and 
 
 
 def entries(folder: Path) -> list[Path]:
-    """Returns what lies in a folder, sorted by name, but for what is hidden and what systems leave there for themselves.
+    """Returns the entries of a folder, sorted by name, without hidden entries and those that systems create themselves.
 
     Raises `ArtefactError` for a folder that cannot be read.
     """

@@ -36,10 +36,10 @@ def network_test_images(network: Network, data: ChosenData, cache: str | os.Path
 
 
 def identified_test_images(network: Network, data: ChosenData, cache: str | os.PathLike[str]) -> tuple[Split, bool]:
-    """Returns what `network_test_images` does, and whether the network was trained on these very data, whatever their name.
+    """Returns the same as `network_test_images`, and whether the network was trained on exactly these data, under any name.
 
-    Only then a share of right classes means something. The training images are read too, for they are part of the identity;
-    classes that the user does not name are called and ordered as in the training where that is possible.
+    Only then is the accuracy meaningful. The training images are read too, because they are part of the identity;
+    classes that the user does not name are named and ordered as in the training if possible.
     """
     cache = Path(cache)
     name, data = _named(network, data)
@@ -51,10 +51,10 @@ def identified_test_images(network: Network, data: ChosenData, cache: str | os.P
 
 
 def unlike_training(network: Network, images: np.ndarray) -> str | None:
-    """Returns in what images, as `bnn_hw.network.images.as_batch` takes them, are far from those that the network was trained on.
+    """Returns how images, as `bnn_hw.network.images.as_batch` takes them, differ strongly from the network's training images.
 
-    So few as are shown one by one are looked at one by one as well. None where they are not far, where it is not known, and
-    for bits.
+    Images few enough to be shown one by one are also checked one by one. None if they do not differ, if this is not known,
+    and for bits.
     """
     trained, (batch, _) = trained_on(network), as_batch(images, network.input)
     if trained is None or batch.dtype == np.bool_:
@@ -71,7 +71,7 @@ def unlike_training(network: Network, images: np.ndarray) -> str | None:
 def _named(network: Network, data: ChosenData) -> tuple[str, ChosenData]:
     """Returns the name of the published data set that is meant, none for data of one's own, and what the user chose.
 
-    What the user names for a network of such data is such data.
+    For a network trained on data of one's own, the data that the user names are data of one's own too.
     """
     trained = trained_on(network)
     own = trained is not None and trained.name not in DATASETS

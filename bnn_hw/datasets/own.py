@@ -49,8 +49,8 @@ def load_own_dataset(path: str | os.PathLike[str], classes: Sequence[str] = (), 
 
     - an .npz file holds ``train_images`` and ``test_images``, [images, rows, columns] or [images, rows, columns, channels]
       uint8, and ``train_labels`` and ``test_labels``, [images] integers from 0 on, or from 1 on;
-    - a folder holds ``train/<class>/`` and ``test/<class>/`` with pictures of one size, grey or of three colours; what is
-      transparent is laid on the `background`;
+    - a folder holds ``train/<class>/`` and ``test/<class>/`` with pictures of one size, grey or of three colours; transparent
+      pixels are laid on the `background`;
     - or a folder holds IDX files under MNIST's names.
 
     `classes`: their names, in the order of the labels; without them a folder's classes are its subfolders, sorted, and those of

@@ -28,7 +28,7 @@ _ORIENTATION: Final = 0x0112  # EXIF's tag
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """The pixels of a picture file, and what was done to get them.
+    """The pixels of a picture file, and how they were obtained.
 
     `pixels`: [rows, columns, channels] uint8, of one channel if the picture is grey, else red, green and blue.
     """
@@ -36,15 +36,15 @@ class Picture:
     pixels: np.ndarray
     transparent: bool  # and laid on the background
     turned: bool  # as its EXIF data say
-    greatest: int  # the greatest value in a file of 16 bits a pixel, of which `pixels` are the upper 8; 0 for other files
+    greatest: int  # the greatest value in a file of 16 bits a pixel, whose upper 8 bits are `pixels`; 0 for other files
 
 
 def read_pictures(paths: Sequence[Path], background: str = "white") -> list[Picture]:
-    """Returns pictures as viewers show them: turned as their EXIF data say, and what is transparent laid on the `background`.
+    """Returns pictures as viewers show them: turned as their EXIF data say, with transparent pixels on the `background`.
 
     `background`: a colour in CSS's notation, such as black or #rrggbb. Of 16 bits a pixel the upper 8 are kept. Raises
-    `ArtefactError` for a file that is damaged, that holds several pictures or pixels that are no integers, or of which nothing
-    is to be seen on that background, and `ToolError` where Pillow is missing.
+    `ArtefactError` for a file that is damaged, that holds several pictures or pixels that are not integers, or that is
+    invisible on that background, and `ToolError` where Pillow is missing.
     """
     require("pillow")
     colour = _colour(background)
@@ -68,12 +68,12 @@ def _read(path: Path, background: _Colour) -> Picture:
     from PIL import Image, ImageOps
 
     try:
-        with path.open("rb") as file, Image.open(file) as image:  # by its name Pillow 13 misreads a TIFF that is to be turned
+        with path.open("rb") as file, Image.open(file) as image:  # opened by name, Pillow 13 misreads a TIFF that must be turned
             if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG, with a small one behind it
                 raise ValueError("it holds several pictures")
             _scale_transparency(image)
             deep, colourless, turned = image.mode.startswith("I"), image.mode in _COLOURLESS, _orientation(image) > 1
-            upright = ImageOps.exif_transpose(image) if turned and image.format != "TIFF" else image  # which Pillow turns itself
+            upright = ImageOps.exif_transpose(image) if turned and image.format != "TIFF" else image  # Pillow turns a TIFF itself
             pixels, alpha, greatest = (_deep if deep else _shallow)(upright)
     except Exception as error:  # Pillow lets nearly any exception out of a damaged file
         raise ArtefactError(f"{path} cannot be read as a picture: {error}; save it as PNG, or move it elsewhere") from error
@@ -89,10 +89,10 @@ def _read(path: Path, background: _Colour) -> Picture:
 
 
 def _orientation(image: "Image") -> int:
-    """Returns in which of EXIF's eight ways a picture is turned; 1, as it is, where its EXIF data are damaged or absent."""
+    """Returns in which of EXIF's eight ways a picture is turned; 1, not turned, if its EXIF data are damaged or absent."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # as in `_read`; viewers show such a picture all the same
+    except Exception:  # as in `_read`; viewers show such a picture anyway
         return 1
     return orientation if orientation in range(1, 9) else 1
 

@@ -16,7 +16,7 @@ from bnn_hw.errors import ArtefactError
 __all__ = ["class_folders", "is_picture", "read_picture_folder", "visible"]
 
 _SPLITS: Final = ("train", "test")
-_DARK_BITS: Final = 14  # pictures of 16 bits that use no more are told of
+_DARK_BITS: Final = 14  # 16-bit pictures that use at most this many bits get a note
 
 
 def visible(folder: Path) -> list[Path]:
@@ -56,8 +56,8 @@ def read_picture_folder(
 ) -> tuple[Split, Split, tuple[str, ...]]:
     """Returns the pictures below `path`/train and `path`/test, class by class and in the order of their names, and notes.
 
-    Labels are the places in `classes`. Raises `ArtefactError` naming a class without pictures, a file that is none, and a
-    picture of another size; `read_pictures` says what else it refuses.
+    Labels are the places in `classes`. Raises `ArtefactError` naming a class without pictures, a file that is not a picture, and
+    a picture of another size; `read_pictures` says what else it refuses.
     """
     path = Path(path)
     folders = [path / split / name for split in _SPLITS for name in classes]
@@ -109,7 +109,7 @@ def _stacked(pictures: Sequence[Picture]) -> np.ndarray:
 
 
 def _notes(pictures: Sequence[Picture], background: str) -> tuple[str, ...]:
-    """Returns what was done to pictures that who took them may not expect, a sentence each."""
+    """Returns the changes to pictures that their owner may not expect, a sentence each."""
     count = len(pictures)
     transparent = sum(picture.transparent for picture in pictures)
     turned = sum(picture.turned for picture in pictures)

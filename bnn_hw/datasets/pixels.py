@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How pixels are spread, by which images that are unlike those of the training are found."""
+"""Pixel statistics, used to find images unlike those of the training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["PixelStatistics", "notes_for_threshold", "pixel_notes"]
 
 _NARROW: Final = 64  # of 256 levels
-_BLANK_SHARE: Final = 0.05  # of images; of MNIST's there are none
+_BLANK_SHARE: Final = 0.05  # share of images; MNIST has none
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class PixelStatistics:
 
 
 def pixel_notes(dataset: "Dataset", input_: Input) -> tuple[str, ...]:
-    """Returns what is likely to be a mistake in training a network with that input on these pixels, a sentence each.
+    """Returns the likely mistakes in training a network with that input on these pixels, a sentence each.
 
-    Raises `ArtefactError` where all images that train are the same to the network, so that there is nothing to learn.
+    Raises `ArtefactError` if all training images look the same to the network, so that there is nothing to learn.
     """
     images = dataset.train.images
     if (images == images[:1]).all():

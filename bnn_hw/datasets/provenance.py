@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a network's provenance says of the data that it was trained on."""
+"""The training data in a network's provenance."""
 
 from typing import Final
 

@@ -11,7 +11,7 @@ __all__ = ["even_sample"]
 def even_sample(split: Split, count: int) -> Split:
     """Returns `count` images of a split, or all where it has no more: as large a share of each class, evenly spaced in it.
 
-    They keep their order. Nothing is random, so it is always the same ones.
+    They keep their order. The choice is deterministic.
     """
     images = len(split.labels)
     by_class = np.argsort(split.labels, kind="stable")

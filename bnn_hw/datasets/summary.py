@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was read of a data set, for people."""
+"""A readable summary of a loaded data set."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -14,7 +14,7 @@ _LISTED_CLASSES: Final = 12
 
 
 def summary(dataset: Dataset) -> list[tuple[str, str]]:
-    """Returns what a data set holds, as names and values: the images of each class, their shape and their pixels."""
+    """Returns a data set's content as names and values: the images of each class, their shape and their pixels."""
     pixels = dataset.identity.pixels
     return [
         ("training images", _images(dataset.train, dataset.class_names)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What comes back from Vivado: checked, and taken into the build as its overlay."""
+"""Vivado's results, checked and taken into the build as its overlay."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from bnn_hw.vivado.reports import Slack, read_power, read_slacks, read_utilizati
 __all__ = ["OUT_FOLDER", "collect_bitstream", "is_finished"]
 
 OUT_FOLDER: Final = "out"
-_RECORD: Final = "build.json"  # that Vivado's run writes last
+_RECORD: Final = "build.json"  # the file that Vivado's run writes last
 _REPORTS: Final = ("timing.rpt", "utilization.rpt", "utilization_hierarchical.rpt", "power.rpt")
 
 
@@ -31,7 +31,7 @@ def is_finished(build: str | os.PathLike[str]) -> bool:
 def collect_bitstream(build: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Overlay:
     """Takes bitstream, handoff and reports from `out`, the build's own `vivado/out` without it, and returns the overlay.
 
-    `out` may be the folder around it too. What was in the build's folder `bitstream` is replaced when all is checked. Raises
+    `out` may be the folder around it too. The content of the build's folder `bitstream` is replaced after all checks. Raises
     `ArtefactError` when `out` is not whole or another build's, `ToolError` when the design is slower than its clock.
     """
     build = Path(build)
@@ -57,7 +57,7 @@ def collect_bitstream(build: str | os.PathLike[str], out: str | os.PathLike[str]
 
 
 def _read_record(build: Path, folder: Path) -> dict[str, Any]:
-    """Returns what the run says of itself: of which manifest it is, Vivado's version and the clock that it has."""
+    """Returns the run's own record: which manifest it belongs to, Vivado's version and its clock."""
     path = folder / _RECORD
     try:
         record: dict[str, Any] = json.loads(path.read_text())

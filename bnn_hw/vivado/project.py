@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder that Vivado works in: the Verilog, scripts and a build's values, with nothing that it needs from elsewhere."""
+"""The folder that Vivado works in: the Verilog, scripts and a build's values, needing no other files."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ checks the timing and takes bitstream and reports.
 
 
 def write_project(build: str | os.PathLike[str], manifest: Manifest, clock_mhz: float | None = None) -> Path:
-    """Writes the folder `vivado` of a build, and returns it; what Vivado left there, `out` above all, is not touched.
+    """Writes the folder `vivado` of a build, and returns it; Vivado's own files there, such as `out`, are not touched.
 
     The clock is the manifest's, or `clock_mhz`. Raises `ArtefactError` for a board without a processor.
     """
@@ -53,11 +53,11 @@ def write_project(build: str | os.PathLike[str], manifest: Manifest, clock_mhz: 
 
 
 def _settings(build: Path, manifest: Manifest, clock_mhz: float) -> str:
-    """Returns what the scripts need to know of a build, in Tcl."""
+    """Returns the build's values that the scripts need, in Tcl."""
     board, ports = find_board(manifest.board), manifest.ports
     system = block_design(board, ports["s_axi"]["address_bits"])
     processor = board.processor
-    assert processor is not None  # for the block design has one
+    assert processor is not None  # because the block design has one
     if not 1 <= clock_mhz <= 500:
         raise UsageError(f"the clock must be from 1 to 500 MHz, not {clock_mhz:g}")
     values: dict[str, object] = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Vivado's reports say: timing, utilization, power."""
+"""The figures in Vivado's reports: timing, utilization, power."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from bnn_hw.errors import ToolError
 
 __all__ = ["Slack", "read_power", "read_slacks", "read_utilization"]
 
-_SLACKS: Final = {"WNS": "setup", "WHS": "hold", "TPWS": "pulse width"}  # columns of the timing summary, and what they are of
+_SLACKS: Final = {"WNS": "setup", "WHS": "hold", "TPWS": "pulse width"}  # timing summary columns, and their kinds
 _TABLES: Final = ("Intra Clock Table", "Inter Clock Table", "Other Path Groups Table")  # a row for each path group
 _SITES: Final = {  # rows of the utilization report, 7 series and UltraScale+
     "luts": ("Slice LUTs", "CLB LUTs"),

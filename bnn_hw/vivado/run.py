@@ -23,12 +23,12 @@ _BEFORE: Final = f"{OUT_FOLDER}.before"
 def make_bitstream(
     build: str | os.PathLike[str], *, clock_mhz: float | None = None, on_step: Callable[[str], None] = lambda step: None
 ) -> Overlay:
-    """Makes the bitstream of a sealed build, in place of one that is there, and returns its overlay.
+    """Makes the bitstream of a sealed build, replacing an existing one, and returns its overlay.
 
     Raises `ArtefactError` when there is no such build or its board has no processor, `ToolError` when Vivado is missing or
     too old, and then says how another machine's can be used, and when it fails or misses the clock; its log stays in the
-    build's folder `vivado`. A bitstream that was there stays when a new one fails, and what the last finished run left in
-    `vivado/out` stays as `vivado/out.before`.
+    build's folder `vivado`. If the run fails, the existing bitstream stays; the last finished run's
+    `vivado/out` is kept as `vivado/out.before`.
     """
     build = Path(build)
     folder = write_project(build, read_manifest(build), clock_mhz)

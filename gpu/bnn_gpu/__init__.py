@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The GPU path: binarized networks and binary matrix products in CUDA, compiled at run time.
 
-Importing needs neither a GPU nor a driver, cuda-core or torch; the first call says what is missing. ``bnn_gpu.torch_op`` has the
+Importing needs neither a GPU nor a driver, cuda-core or torch; the first call names the missing one. ``bnn_gpu.torch_op`` has the
 binary linear layer as an operator of PyTorch.
 """
 

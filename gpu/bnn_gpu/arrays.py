@@ -14,7 +14,7 @@ __all__ = ["MAX_ELEMENTS", "DeviceArray", "stream_handle", "take_array"]
 
 MAX_ELEMENTS = 1 << 31
 _CUDA_DEVICES = (2, 13)  # DLPack's kDLCUDA and kDLCUDAManaged
-_DEFAULT_STREAM = 1  # how DLPack calls CUDA's default stream
+_DEFAULT_STREAM = 1  # DLPack's number for CUDA's default stream
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class DeviceArray:
     """An array in GPU memory, row-major; `owner` keeps the memory. `row_stride`: elements from row to row where not contiguous.
 
     It has `__cuda_array_interface__`: ``torch.as_tensor(array, device="cuda")`` and ``cupy.asarray(array)`` share its memory.
-    Work on it may still be under way on the stream that it was made on.
+    Its stream may still have pending work on it.
     """
 
     address: int
@@ -58,9 +58,9 @@ class DeviceArray:
 def take_array(value: object, name: str, stream: int = 0) -> DeviceArray:
     """Returns an array of torch, CuPy, or anything with `__cuda_array_interface__` or DLPack, sharing its memory.
 
-    Rows may lie apart, elements of a row may not. By DLPack, work that is under way on the array comes before what follows on
-    `stream`. Raises `ArtefactError` for memory of the CPU, for an element type without
-    a numpy name, for elements that do not lie one after the other, and for more than 2**31 elements.
+    Rows may have gaps between them; the elements of a row must be contiguous. With DLPack, later work on `stream` waits for the
+    array's pending work. Raises `ArtefactError` for memory of the CPU, for an element type without
+    a numpy name, for rows whose elements are not contiguous, and for more than 2**31 elements.
     """
     if isinstance(value, DeviceArray):
         return _checked(value, name)

@@ -26,7 +26,7 @@ __all__ = ["BATCHES", "PAPER_IMAGES", "QUICK_BATCHES", "bench_batches", "bench_p
 PAPER_IMAGES: Final = 10_000
 BATCHES: Final = (1, 8, 16, 64, 256, 1024, 4096, 16384, 65536)
 QUICK_BATCHES: Final = (1, 16, 1024)
-_CHECKED: Final = 2048  # images of a batch that golden computes; the rest repeat them
+_CHECKED: Final = 2048  # golden computes this many images of a batch; the rest repeat them
 
 
 def paper_network(seed: int, hidden: int = 4096) -> Network:
@@ -183,7 +183,7 @@ class _Floats:
         return out
 
     def xnor(self, x: "torch.Tensor", layer: _Layer) -> "torch.Tensor":
-        """As in the paper: the first layer, whose inputs are no bits, on the baseline kernel."""
+        """As in the paper: the first layer, whose inputs are not bits, on the baseline kernel."""
         if layer is self.layers[0]:
             return self.baseline(x, layer)
         inner, columns = layer.weights.shape

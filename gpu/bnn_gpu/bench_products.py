@@ -31,7 +31,7 @@ _END = "end to end, with transfers"
 
 @dataclass(frozen=True, eq=False)
 class _Problem:
-    """x [size, size] and w [size, size] of +1 and -1 in float32, b = w's columns; what they come to; thresholds of matches."""
+    """x [size, size] and w [size, size] of +1 and -1 in float32, b = w's columns; their products; thresholds of matches."""
 
     size: int
     x: "torch.Tensor"
@@ -202,7 +202,7 @@ def _cublas_fp8(bench: Bench, problem: _Problem) -> None:
 
 
 class _Last:
-    """The last result of a call that makes a new tensor each time; it can be had once, so that a check sees no older one."""
+    """The last result of a call that makes a new tensor each time; it can be taken only once, so a check never sees an old one."""
 
     def __init__(self, call: "Callable[[], torch.Tensor]") -> None:
         self.call, self.tensors = call, list["torch.Tensor"]()

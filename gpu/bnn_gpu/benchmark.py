@@ -46,7 +46,7 @@ def run_benchmark(
     """Measures everything and returns it; writes results.json, .md and .png to `folder`, the first two after each part.
 
     `overlap`, `clusters` and `wgmma` are as for `open_device`. `images`: [images, 784] uint8 for the paper's network, MNIST's test
-    set; random ones without. Raises `ToolError` where there is no GPU, no driver or no torch, before anything is written.
+    set; None: random images. Raises `ToolError` before writing anything if the GPU, the driver or torch is missing.
     """
     device = open_device(overlap=overlap, clusters=clusters, wgmma=wgmma)
     require_torch()

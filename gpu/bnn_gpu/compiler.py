@@ -29,7 +29,7 @@ INSTALL: Final = 'pip install -c constraints.txt -e ".[gpu]"'
 
 
 class CompiledKernel(bytes):
-    """A cubin, with what the compiler said: `log`, with the use of registers and stack."""
+    """A cubin with the compiler's `log`, which states register and stack use."""
 
     log: str = ""
 
@@ -38,7 +38,7 @@ def cubin(kernel: Kernel, target: str, folder: Path | None = None) -> bytes:
     """Returns a kernel's machine code for a target, from `folder` where it has been compiled before.
 
     Without `folder`: bnn_hw/kernels in the user's cache. A file's name has the target, the SHA-256 of all sources and macros, and
-    the compiler's version. Where there is no compiler, code of any version does, compiled on another machine.
+    the compiler's version. Without a compiler, a cached file of any compiler version is used, even from another machine.
     """
     folder = folder or Path.home() / ".cache" / "bnn_hw" / "kernels"
     content = f"{kernel.name}-{target}-{_digest(kernel)}"
@@ -60,7 +60,7 @@ def cubin(kernel: Kernel, target: str, folder: Path | None = None) -> bytes:
             file.write(code)
         Path(file.name).replace(path)
     except OSError:
-        pass  # a cache that cannot be written is only slower
+        pass  # an unwritable cache only costs time
     return code
 
 
@@ -88,7 +88,7 @@ def compile_kernel(kernel: Kernel, target: str) -> CompiledKernel:
 
 
 def supported_targets() -> tuple[str, ...]:
-    """Returns what the installed NVRTC compiles for, with sm_90a for Hopper. Raises `ToolError` when it is missing."""
+    """Returns the targets that the installed NVRTC compiles for, with sm_90a for Hopper. Raises `ToolError` when it is missing."""
     return tuple("sm_90a" if number == 90 else f"sm_{number}" for number in _architectures())
 
 
@@ -132,13 +132,13 @@ def _nvrtc() -> ModuleType:
         from cuda.bindings import nvrtc
 
         nvrtc.nvrtcVersion()
-    except Exception as error:  # of the package or its library: there is no common class
+    except Exception as error:  # the package's and its library's errors have no common class
         raise ToolError(f"NVRTC, which compiles CUDA kernels, is not installed ({error}): {INSTALL}") from error
     return nvrtc
 
 
 def _ask(answer: tuple[Any, ...]) -> Any:
-    """Returns what a call of NVRTC gives beside its error code. Raises `ToolError` for an error."""
+    """Returns an NVRTC call's results without its error code. Raises `ToolError` for an error."""
     error, *results = answer
     if error:
         raise ToolError(f"NVRTC says {error.name}")

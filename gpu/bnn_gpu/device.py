@@ -25,8 +25,8 @@ _L2_256B: Final = 3  # CU_TENSOR_MAP_L2_PROMOTION_L2_256B
 
 @dataclass(eq=False)
 class Device:
-    """An open GPU. `target` is what kernels are compiled for; `overlap`: whether kernels may start before the one before is done;
-    `clusters`: whether blocks may share what they load.
+    """An open GPU. `target`: what kernels are compiled for; `overlap`: whether a kernel may start before the previous one ends;
+    `clusters`: whether the blocks of a cluster may share the data they load.
 
     `stream` arguments are handles of CUDA streams, 0 the default one. Each method makes the device's context the current one.
     """
@@ -44,7 +44,7 @@ class Device:
     functions: dict[Kernel, Any] = field(default_factory=dict)
 
     def allocate(self, shape: tuple[int, ...], dtype: str, stream: int = 0, *, zero: bool = False) -> DeviceArray:
-        """Returns new memory, with zeros or with whatever was there."""
+        """Returns new memory, zeroed or uninitialized."""
         driver = self._driver()
         array = DeviceArray(0, tuple(shape), np.dtype(dtype), None)
         memory = _Memory(self, _ask(driver.cuMemAlloc(max(array.nbytes, 1))))
@@ -54,7 +54,7 @@ class Device:
         return DeviceArray(int(memory.address), array.shape, array.dtype, memory)
 
     def upload(self, array: np.ndarray, stream: int = 0) -> DeviceArray:
-        """Returns a copy of an array of the CPU's; it is there when this returns."""
+        """Returns a GPU copy of a CPU array; the copy is complete when this returns."""
         array = np.ascontiguousarray(array)
         placed = self.allocate(array.shape, array.dtype.str)
         if array.nbytes:
@@ -129,7 +129,7 @@ class Device:
         """Returns launches as one CUDA graph."""
         driver = self._driver()
         for launch in launches:
-            self._function(launch)  # loading code is no part of a graph
+            self._function(launch)  # a graph cannot contain the loading of code
         stream = _ask(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
         _ask(driver.cuStreamBeginCapture(stream, driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL))
         try:
@@ -151,10 +151,10 @@ class Device:
         return self.each_ms(work, lambda: None, 1, stream)[0]
 
     def each_ms(self, work: Callable[[], None], before: Callable[[], None], count: int, stream: int = 0) -> list[float]:
-        """Returns how long each of some executions of `work` takes, between events of its own; `before` comes ahead, untimed.
+        """Returns how long each of some executions of `work` takes, between events of its own; `before` precedes each, untimed.
 
         All are enqueued before the first is waited for: where `before` takes the GPU longer than the host takes to enqueue `work`,
-        the host does not count.
+        the host's time is not measured.
         """
         driver = self._driver()
         events = [(_ask(driver.cuEventCreate(0)), _ask(driver.cuEventCreate(0))) for _ in range(count)]
@@ -213,14 +213,14 @@ class _Graph:
 
 
 def open_device(index: int = 0, *, overlap: bool = True, clusters: bool = True, wgmma: bool = True) -> Device:
-    """Opens a GPU; on Hopper, `overlap`, `clusters` and `wgmma` say what is used of it.
+    """Opens a GPU; on Hopper, `overlap`, `clusters` and `wgmma` say which of these features are used.
 
-    Raises `ToolError` when there is no driver, no such GPU, or none that the kernels can be compiled for.
+    Raises `ToolError` if the driver or that GPU is missing, or if the kernels cannot be compiled for it.
     """
     driver = _driver()
     try:
         (error,) = driver.cuInit(0)
-    except Exception as missing:  # the driver's library: cuda.bindings has several classes for it
+    except Exception as missing:  # cuda.bindings raises several classes of error for a missing driver library
         raise ToolError("no GPU: the NVIDIA driver is not installed on this machine") from missing
     if error != driver.CUresult.CUDA_SUCCESS:
         raise ToolError(f"no GPU: the NVIDIA driver says {error.name}")
@@ -243,14 +243,14 @@ def open_device(index: int = 0, *, overlap: bool = True, clusters: bool = True, 
     context = _ask(driver.cuDevicePrimaryCtxRetain(handle))
     target = target_of((major, minor))
     if not wgmma:
-        target = target.removesuffix("a")  # Hopper without what only sm_90a has
+        target = target.removesuffix("a")  # Hopper without the instructions that only sm_90a has
     return Device(
         index, name, (major, minor), processors, clock_khz / 1000, l2_bytes, target, context, overlap=overlap, clusters=clusters
     )
 
 
 def device_of(array: DeviceArray, name: str) -> int:
-    """Returns the index of the GPU whose memory an array is in. Raises `ToolError` where it is in none's."""
+    """Returns the index of the GPU whose memory an array is in. Raises `ToolError` if it is not in GPU memory."""
     driver = _driver()
     open_device()
     attribute = driver.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
@@ -262,7 +262,7 @@ def device_of(array: DeviceArray, name: str) -> int:
 
 @cache
 def _encode_tiled() -> Any:
-    """Returns the driver's cuTensorMapEncodeTiled: it wants maps at multiples of 64 bytes, and cuda.bindings has them anywhere."""
+    """Returns the driver's cuTensorMapEncodeTiled: it needs maps aligned to 64 bytes, which cuda.bindings does not ensure."""
     function = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1").cuTensorMapEncodeTiled
     pointer, number = ctypes.c_void_p, ctypes.c_int
     function.argtypes = [pointer, number, ctypes.c_uint32, ctypes.c_uint64, pointer, pointer, pointer, pointer, *[number] * 4]
@@ -278,7 +278,7 @@ def _driver() -> ModuleType:
 
 
 def _ask(answer: tuple[Any, ...]) -> Any:
-    """Returns what a call of the driver gives beside its error code. Raises `ToolError` for an error."""
+    """Returns a driver call's results without its error code. Raises `ToolError` for an error."""
     error, *results = answer
     if error.value:
         raise ToolError(f"the CUDA driver says {error.name}")

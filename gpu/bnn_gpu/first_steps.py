@@ -25,7 +25,7 @@ from bnn_hw.network import golden
 
 __all__ = ["FEATURES", "issue_rate", "main", "networks", "products", "variants"]
 
-FEATURES: Final = ("overlap", "clusters", "wgmma")  # of Hopper, that can be done without
+FEATURES: Final = ("overlap", "clusters", "wgmma")  # Hopper's features that the kernels can do without
 _ROUNDS: Final = 16
 _SIZES: Final = ((129, 257, 1025), (300, 270, 5300))
 _VARIANT_SIZES: Final = (
@@ -68,7 +68,7 @@ def products(device: Device, cluster: int | None) -> None:
 
 
 def networks(device: Device) -> None:
-    """Classifies a packaged network's test images, by rows and by tiles. Raises `MismatchError` where golden differs."""
+    """Classifies a packaged network's test images, by rows and by tiles. Raises `MismatchError` if golden's results differ."""
     network = packaged_network("mnist-tiny")
     images = packaged_test_images(network)
     assert images is not None
@@ -140,7 +140,7 @@ def _show(row: Row) -> None:
 
 
 def main() -> None:
-    """Runs one step. Leaves with the exit code of what went wrong, if anything did."""
+    """Runs one step. Exits with the error's exit code if the step fails."""
     parser = argparse.ArgumentParser(prog="python -m bnn_gpu.first_steps", description=__doc__)
     parser.add_argument("step", choices=("issue-rate", "products", "networks", "benchmark", "variants"))
     parser.add_argument("--without", action="append", choices=FEATURES, default=[], help="what of Hopper is not used")

@@ -32,7 +32,7 @@ _CTYPES: Final = {"float32": "float", "int8": "signed char", "uint8": "unsigned 
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-    """Rows of bits in GPU memory: `words` [rows, row words] uint32, bit 0 first, zeros to a row's end, a multiple of 4 words."""
+    """Rows of bits in GPU memory: `words` [rows, row words] uint32, bit 0 first, zero-padded to a multiple of 4 words a row."""
 
     words: DeviceArray
     bits: int
@@ -47,7 +47,7 @@ def pack(x: object, *, threshold: float | None = None, stream: object = None, de
     """Packs the rows of [rows, elements] float32, int8, uint8 or bool: a bit is ``x >= threshold``.
 
     Without a threshold that is the sign, with ``sign(0) = +1`` (for bool and uint8: not zero). NaN is bit 0. Raises
-    `ArtefactError` for another dtype or shape, and for no rows or elements.
+    `ArtefactError` for another dtype or shape, and for an array without rows or elements.
     """
     array, ctype, threshold, device, handle = _taken(x, threshold, stream, device)
     rows, elements = array.shape
@@ -79,7 +79,7 @@ def pack_columns_into(array: DeviceArray, ctype: str, threshold: float, words: D
 
 @dataclass(frozen=True, eq=False)
 class Product2D:
-    """A product of packed rows, prepared: two launches and what they write. `constants` is needed once for each b."""
+    """A product of packed rows, prepared: two launches and their outputs. The `constants` launch must run once for each b."""
 
     constants: Launch
     multiply: Launch
@@ -101,7 +101,7 @@ def prepare_product(
     """Returns the launches of ``a b^T``; with `thresholds` [b.rows] int32 of matches, of the bits ``matches >= threshold``.
 
     `method`: ``wgmma``, ``mma`` or ``popc``, by default the device's best. `cluster` and `tile_columns` are
-    as for `multiply_launch`. Raises `ArtefactError` where the two do not fit.
+    as for `multiply_launch`. Raises `ArtefactError` if a and b do not fit together.
     """
     possible = methods(device.target)
     if method is not None and method not in possible:
@@ -187,7 +187,7 @@ def _run(product: Product2D, device: Executor, stream: int) -> DeviceArray:
     device.launch(product.constants, stream)
     device.launch(product.multiply, stream)
     out = product.out
-    return DeviceArray(out.address, out.shape, out.dtype, (out.owner, product.memory))  # what it reads lives as long as it
+    return DeviceArray(out.address, out.shape, out.dtype, (out.owner, product.memory))  # keeps the operands alive
 
 
 def _taken(

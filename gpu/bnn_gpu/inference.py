@@ -28,15 +28,15 @@ from bnn_hw.network.network import Conv, Dense, MaxPool, Network, Scores, Step
 
 __all__ = ["Executor", "Inference", "classify", "infer"]
 
-_FEW_ROWS: Final = 8  # up to so many images a dense layer reads its weights once an image instead of filling tiles
-_MATVEC_COLUMNS: Final = 32  # of a block of matvec, which finds the class where it has all scores
+_FEW_ROWS: Final = 8  # for at most this many images a dense layer reads its weights once an image instead of filling tiles
+_MATVEC_COLUMNS: Final = 32  # columns of a matvec block, which also finds the class if it computes all scores
 _MAX_ROWS: Final = (1 << 31) - 256
 _MAX_BATCH: Final = 1 << 16
 _MAX_BATCH_BYTES: Final = 1 << 32
 
 
 class Executor(MapMaker, Protocol):
-    """What runs launches: a `Device`, or what stands for one in tests."""
+    """An object that runs launches: a `Device`, or its stand-in in tests."""
 
     @property
     def target(self) -> str: ...
@@ -71,7 +71,7 @@ class _Weights:
 
 @dataclass(eq=False)
 class Inference:
-    """A network on a device for so many `images` at a time of a `dtype`: weights, memory and launches, prepared once.
+    """A network on a device for a batch of `images` images of a `dtype`: weights, memory and launches, prepared once.
 
     ``inference(images)`` returns the scores, [images, classes] int32, which the next call overwrites; `classes` then holds
     each image's class, [images] int32, and `activations` each layer's packed bits. Only one stream may use it at a time.
@@ -118,7 +118,7 @@ class Inference:
             key = taken.address, taken.stride
             graph = self._graphs.get(key)
             if graph is None:
-                if len(self._graphs) >= 16:  # of callers that bring other memory each time
+                if len(self._graphs) >= 16:  # for callers that pass different memory each time
                     self._graphs.clear()
                 graph = self._graphs[key] = self.device.graph(self.launches(taken))
             self.device.replay(graph, handle)
@@ -144,7 +144,7 @@ class Inference:
         return self.images <= self.few_rows and self.network.classes <= _MATVEC_COLUMNS
 
     def _take(self, images: DeviceArray) -> tuple[_Signal, list[Launch]]:
-        """Returns images as the first layer reads them: where they are if their layout allows it, else through a kernel."""
+        """Returns images as the first layer reads them: in place if their layout allows it, else rearranged by a kernel."""
         layout, row_bytes = self._input.layout, 4 * self._input.layout.row_words
         aligned = images.address % 16 == 0 and images.stride % 16 == 0
         if layout.element_bits == 8 and aligned and layout.pixels * layout.channels == row_bytes:
@@ -239,18 +239,18 @@ class Inference:
 
 
 def infer(network: Network, images: object, *, stream: object = None, device: Executor | None = None) -> DeviceArray:
-    """Returns a network's scores for images on a GPU, int32: what `bnn_hw.network.golden.scores` returns, bit for bit.
+    """Returns a network's scores for images on a GPU, int32, bit-identical to `bnn_hw.network.golden.scores`.
 
     `images`: a torch CUDA tensor, CuPy array or anything with DLPack, of a shape for `bnn_hw.network.images.image_count`: bool
-    for ``bit`` inputs, else of the input's dtype, or uint8 pixels as there. The work is on `stream` when this returns, or
-    without one on the images' own. For repeated calls prepare an `Inference`, which this makes and drops. Raises
+    for ``bit`` inputs, else of the input's dtype, or uint8 pixels as there. The work is enqueued when this returns, on `stream` or
+    by default on the images' own stream. For repeated calls prepare an `Inference`, which this makes and drops. Raises
     `ArtefactError` for images or networks that do not fit, `ToolError` for a missing driver or GPU, before any kernel starts.
     """
     return _run(network, images, stream, device)[0]
 
 
 def classify(network: Network, images: object, *, stream: object = None, device: Executor | None = None) -> DeviceArray:
-    """Returns each image's class, the lowest among the greatest scores: [images] int32, or [] for one; as `infer` else."""
+    """Returns each image's class, the lowest among the greatest scores: [images] int32, or [] for one image; else as `infer`."""
     return _run(network, images, stream, device)[1]
 
 
@@ -268,7 +268,7 @@ def _run(network: Network, images: object, stream: object, device: Executor | No
         inference(_rows(taken, start, part), handle)
         device.copy(_rows(scores, start, part), inference.scores, handle)
         device.copy(_rows(classes, start, part), inference.classes, handle)
-        device.download(inference.classes, handle)  # its memory goes when it is done
+        device.download(inference.classes, handle)  # its memory is freed when this returns
     return (_only(scores), _only(classes)) if one else (scores, classes)
 
 
@@ -283,7 +283,7 @@ def _only(array: DeviceArray) -> DeviceArray:
 
 
 def _as_batch(network: Network, images: DeviceArray) -> tuple[DeviceArray, bool]:
-    """Returns images with an axis of images, and whether it was one alone, without."""
+    """Returns images with an axis of images, and whether it was a single image without that axis."""
     count, one = image_count(network.input, images.shape)
     if count < 1:
         raise ArtefactError("images must be at least 1, not an empty batch")
@@ -295,7 +295,7 @@ def _as_batch(network: Network, images: DeviceArray) -> tuple[DeviceArray, bool]
 
 
 def _input_form(network: Network, dtype: str) -> tuple[Product, int, float]:
-    """Returns how the first layer reads images of a dtype: its product on bytes, what is taken off them, the threshold of bits."""
+    """Returns how the first layer reads images of a dtype: its product on bytes, their offset, the threshold of bits."""
     match network.input.dtype, dtype:
         case "bit", "bool":
             return Product.AND, 0, 1
@@ -306,7 +306,7 @@ def _input_form(network: Network, dtype: str) -> tuple[Product, int, float]:
         case "int8", "int8":
             return Product.S8, 0, 0
         case "int8", "uint8":
-            return Product.U8, 128, 0  # pixels are multiplied as they are; the constants know of the 128
+            return Product.U8, 128, 0  # pixels are multiplied unchanged; the constants account for the 128
     pixels = network.input.pixel_threshold is not None
     wanted = {"bit": "bool, or uint8 pixels" if pixels else "bool", "int8": "int8, or uint8 pixels"}.get(
         network.input.dtype, "uint8"
@@ -315,7 +315,7 @@ def _input_form(network: Network, dtype: str) -> tuple[Product, int, float]:
 
 
 def _allocate(device: Executor, images: int, layout: Layout) -> _Signal:
-    return _Signal(device.allocate((images, layout.row_words), "<u4", zero=True), layout)  # zeros between rows stay
+    return _Signal(device.allocate((images, layout.row_words), "<u4", zero=True), layout)  # the padding stays zero
 
 
 def _input_layout(step: Step) -> Layout:

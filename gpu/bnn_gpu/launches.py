@@ -46,7 +46,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel with its grid and arguments. `overlaps`: it waits by itself for the kernel before it, so that it may start early."""
+    """A kernel with its grid and arguments. `overlaps`: the kernel itself waits for its predecessor, so it may start early."""
 
     kernel: Kernel
     grid: tuple[int, int, int]
@@ -58,7 +58,7 @@ class Launch:
 
 
 class MapMaker(Protocol):
-    """What makes tensor maps for the copy engine; a device does."""
+    """A maker of tensor maps for the copy engine, as a device is."""
 
     @property
     def multiprocessors(self) -> int: ...
@@ -91,8 +91,8 @@ class Geometry:
 class Multiplication:
     """``out = f(a b^T)``: addresses, strides and row lengths in 32-bit words, and how many rows and columns.
 
-    `constants` and `place_classes` are addresses of what `Constants` holds; `out_words` are the words of a row (for a
-    convolution of a place) of packed bits. `winners`, for `matvec` alone: where the column of the greatest goes, or 0.
+    `constants` and `place_classes` are addresses of the arrays in `Constants`; `out_words` are the words of a row (for a
+    convolution of a place) of packed bits. `winners`, for `matvec` alone: the address for the column of the greatest value, or 0.
     """
 
     a: int
@@ -125,13 +125,13 @@ def multiply_launch(
 ) -> Launch:
     """Returns the launch of a product by a method that the target has; few dense rows go to `matvec`, without tensor cores.
 
-    `cluster`: how many blocks share b under wgmma, 1 or 2; without it, 2 where the device has clusters and rows fill two tiles.
-    `tile_columns`: 256, 64 or, but for bits, 16; without it, narrow ones where all of them are computed at once.
+    `cluster`: how many blocks share b under wgmma, 1 or 2; by default 2 if the device has clusters and rows fill two tiles.
+    `tile_columns`: 256, 64 or, except for bits, 16; by default, narrow tiles if all of them are computed at once.
     """
     if method == "wgmma" and task.geometry is None:
         cluster = cluster or (2 if maps.clusters and task.rows > _TILE else 1)
         return _sm90(maps, product, output, task, cluster, tile_columns or _tile_columns(maps, output, task))
-    stages = 2 if target == "sm_75" else 3  # of 32 KB: 64 KB are all that an sm_75 block has, 99 KB an sm_86 block
+    stages = 2 if target == "sm_75" else 3  # of 32 KB: an sm_75 block has at most 64 KB, an sm_86 block 99 KB
     geometry = task.geometry or Geometry(pixel_words=task.k_words)
     vector = next(words for words in (4, 2, 1) if geometry.pixel_words % words == 0)
     fields = {**vars(task), **vars(geometry)}

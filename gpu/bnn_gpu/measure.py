@@ -28,7 +28,7 @@ _SAMPLES: Final = 9
 _ROUNDS: Final = 2000  # of the measurement of wgmma's rate
 _ALONE: Final = 25  # samples of one execution each
 _POISON: Final = 0xA5
-_FLUSHED: Final = 4  # times the second-level cache that is written to empty it
+_FLUSHED: Final = 4  # to empty the second-level cache, this many times its size is written
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Timing:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: `operations` of one execution, two a multiply-accumulate; `result`: what the reference says."""
+    """A line of the table: `operations` of one execution, two a multiply-accumulate; `result`: compared with the reference."""
 
     section: str
     name: str
-    timed: str  # what lies between start and end
+    timed: str  # the work between start and end
     size: str
     operations: float
     result: str
@@ -82,12 +82,12 @@ class Bench:
         outputs: "Sequence[DeviceArray | torch.Tensor]" = (),
         how: How = "chained",
     ) -> None:
-        """Executes once and checks the result, times, and checks what was timed; what fails becomes a row that says so.
+        """Executes once and checks the result, times, and checks the timed result; a failure becomes a row that states it.
 
-        `work`: launches, or a call that enqueues on the default stream. `outputs`, what it writes, are spoilt before it is executed
-        and again before it is timed. `how`: ``chained``, many executions one behind the other, of launches in one CUDA graph, so
-        that the host does not count and the second-level cache is warm; ``alone``, one at a time, each behind another one;
-        ``cold``, one at a time, each with that cache emptied; ``wall``, a call by the clock, from call to return.
+        `work`: launches, or a call that enqueues on the default stream. `outputs`, which it writes, are overwritten before
+        it is executed and again before it is timed. `how`: ``chained``, many executions one behind the other, of launches in
+        one CUDA graph, so that the host's time is not measured and the second-level cache is warm; ``alone``, one at a time,
+        each behind another one; ``cold``, one at a time, each with that cache emptied; ``wall``, wall time from call to return.
         """
         try:
             self._spoil(outputs)
@@ -105,7 +105,7 @@ class Bench:
             AttributeError,
             TypeError,
             ValueError,
-        ) as error:  # torch without an operation, out of memory
+        ) as error:  # torch lacks an operation, or memory ran out
             first, *_ = (str(error) or type(error).__name__).splitlines()
             result, timing = f"not run: {first}", None
         row = Row(section, name, timed, size, operations, result, timing)
@@ -135,7 +135,7 @@ class Bench:
         return Timing(statistics.median(samples), min(samples), max(samples))
 
     def _alone(self, work: Callable[[], object] | Sequence[Launch], *, cold: bool) -> list[float]:
-        """Returns microseconds of executions one at a time, enqueued while a cache is emptied, so that the host does not count."""
+        """Returns microseconds of executions one at a time, enqueued while a cache is emptied, so that host time is excluded."""
         flushed = self.device.allocate((max(1 << 26, _FLUSHED * self.device.l2_bytes),), "|u1")
         graph = None if callable(work) else self.device.graph(list(work))
 
@@ -150,7 +150,7 @@ class Bench:
         return [1e3 * elapsed for elapsed in self.device.each_ms(once, before, _ALONE)]
 
     def _repeated(self, work: Callable[[], object] | Sequence[Launch], how: How) -> tuple[Callable[[], None], int]:
-        """Returns a call that enqueues `work` so often that it takes some milliseconds, and how often."""
+        """Returns a call that enqueues `work` often enough to take some milliseconds, and the number of repeats."""
 
         def once() -> None:
             self._execute(work)
@@ -170,7 +170,7 @@ class Bench:
         return 1e3 * (perf_counter() - start)
 
     def _spoil(self, outputs: "Sequence[DeviceArray | torch.Tensor]") -> None:
-        """Overwrites what is to be written, so that a check finds what was written since."""
+        """Overwrites the outputs, so that a check sees only results written afterwards."""
         for output in outputs:
             if isinstance(output, DeviceArray):
                 self.device.fill(output, _POISON)
@@ -201,7 +201,7 @@ class Bench:
 
 
 def require_torch() -> None:
-    """Raises `ToolError` unless torch is there and sees a GPU."""
+    """Raises `ToolError` unless torch is installed and sees a GPU."""
     try:
         import torch
     except ImportError as error:
@@ -227,7 +227,7 @@ def as_array(tensor: "torch.Tensor") -> DeviceArray:
 
 
 def clocks() -> str:
-    """Returns what nvidia-smi says of the GPU's clocks now, or that it says nothing."""
+    """Returns nvidia-smi's current GPU clocks as text, or that it reports none."""
     query = ["nvidia-smi", "--query-gpu=clocks.sm,clocks.mem,power.draw,temperature.gpu,driver_version", "--format=csv,noheader"]
     try:
         return subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip().splitlines()[0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which instruction multiplies on which GPU, and what the kernels' constants are for it.
+"""Which instruction multiplies on which GPU, and the kernels' constants for it.
 
 Inputs are ``x = a``, ``a - 128`` or, for bits, ``2a - 1``; outside of an image a is 0 and x is the padding's value v. With weights
 w of +1 and -1 (as bits b), a neuron's sum over a window is, exactly, ::
@@ -89,7 +89,7 @@ class Constants:
 
 
 def layer_constants(layer: Dense | Conv | Scores, signal: Signal, product: Product, origin: int) -> Constants:
-    """Returns a layer's constants when it takes `signal`, of integers less `origin` where it is not of bits.
+    """Returns a layer's constants when it takes `signal`, which is bits, or integers less `origin`.
 
     Raises `ArtefactError` where the layer's values may reach `VALUE_LIMIT`.
     """
@@ -141,5 +141,5 @@ def _padded(values: np.ndarray, fill: int) -> np.ndarray:
 
 
 def _wrapped(values: np.ndarray) -> np.ndarray:
-    """Returns int64 modulo 2**32 as int32: the score itself fits, its parts need not."""
+    """Returns int64 modulo 2**32 as int32: the score itself fits in int32, its parts may not."""
     return values.astype(np.uint64).astype(np.uint32).view(np.int32)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of a kernel's machine code (SASS) that say, without a GPU, what its loops do beside multiplying.
+"""Figures of a kernel's machine code (SASS) that show, without a GPU, what its loops do besides multiplying.
 
 ``python -m bnn_gpu.sass`` prints them for the products on Hopper. It needs NVRTC and nvdisasm (``pip install
 nvidia-cuda-nvdisasm``).
@@ -52,9 +52,9 @@ class _Loop:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a kernel of warpgroup products does around them, in instructions of a warp.
+    """The overhead of a kernel of warpgroup products, in instructions of a warp.
 
-    `fences`: memory fences and invalidations of the first-level cache in loops; `calls`: of a function, as a 64-bit division is.
+    `fences`: memory fences and invalidations of the first-level cache in loops; `calls`: function calls, such as a 64-bit division.
     `stage`: the loop with the products. Where tensor cores idle: `epilogue`, from the wait for a tile's last products on, and
     `between`, from the next tile's start to its loop. What lies between that loop and that wait costs nothing. `branches`: those
     of the epilogue.
@@ -75,7 +75,7 @@ def sm90_kernel(product: Product, output: Output, cluster: int, columns: int = 2
 
 
 def find_disassembler() -> str:
-    """Returns the path of nvdisasm, of the PATH or of its wheel. Raises `ToolError` where there is none."""
+    """Returns the path of nvdisasm, on the PATH or in its wheel. Raises `ToolError` if it is not installed."""
     found = shutil.which("nvdisasm")
     if found is None:
         spec = importlib.util.find_spec("nvidia")
@@ -131,7 +131,7 @@ def _parse(listing: str) -> list[Instruction]:
 
 
 def _next(code: list[Instruction], index: int) -> list[int]:
-    """Returns what can follow an instruction. The way of diverged warps (BRA.DIV) is left out: ours never diverge there."""
+    """Returns an instruction's possible successors, without the branch of diverged warps (BRA.DIV): ours never diverge there."""
     instruction = code[index]
     following = [index + 1] if index + 1 < len(code) else []
     if instruction.target is not None and not instruction.name.startswith("BRA.DIV"):
@@ -142,7 +142,7 @@ def _next(code: list[Instruction], index: int) -> list[int]:
 
 
 def _loops(code: list[Instruction]) -> Iterator[_Loop]:
-    """Yields the natural loops: for each branch back to what dominates it, all that lies between."""
+    """Yields the natural loops: for each branch back to an instruction that dominates it, the instructions between."""
     before: list[list[int]] = [[] for _ in code]
     for index in range(len(code)):
         for following in _next(code, index):
@@ -161,7 +161,7 @@ def _loops(code: list[Instruction]) -> Iterator[_Loop]:
 
 
 def _reachable(code: list[Instruction], without: int) -> set[int]:
-    """Returns what the kernel's start reaches without passing an instruction: what that one does not dominate."""
+    """Returns the instructions reachable from the kernel's start without passing the given one: those it does not dominate."""
     seen, waiting = {0}, [0]
     while waiting:
         for index in _next(code, waiting.pop()):
@@ -172,7 +172,7 @@ def _reachable(code: list[Instruction], without: int) -> set[int]:
 
 
 def _before(code: list[Instruction], tile: _Loop, places: set[int] | frozenset[int]) -> set[int]:
-    """Returns what in a loop leads to some places in the same round, with the places."""
+    """Returns the given places and the loop's instructions that lead to them in the same iteration."""
     leading, grown = set(places), True
     while grown:
         added = {i for i in tile.body - leading if any(j in leading and j != tile.head for j in _next(code, i))}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bnn_host`: a board from the shell, with what a PYNQ image has."""
+"""`python -m bnn_host`: a board from the shell, using only the packages of a PYNQ image."""
 
 import argparse
 import json
@@ -59,8 +59,8 @@ def run(arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Runs the command line, and leaves with the exit code of what went wrong, if anything did."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a terminated command gives the board back
+    """Runs the command line, and exits with the error's exit code if the command fails."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a terminated command releases the board
     try:
         run(sys.argv[1:])
     except KeyboardInterrupt:

@@ -36,11 +36,11 @@ __all__ = ["Accelerator", "build_input"]
 
 _LONGEST_TIMEOUT_S: Final = 86_400  # a day
 _CHUNK_IMAGES: Final = 1024  # of a transfer: buffers of contiguous memory, which is scarce, stay small
-_CHUNK_CYCLES: Final = 1 << 20  # beside which beginning a transfer takes no time
+_CHUNK_CYCLES: Final = 1 << 20  # next to these, the time to begin a transfer is negligible
 
 
 def build_input(manifest: Manifest) -> Input:
-    """Returns what the accelerator of a build takes."""
+    """Returns the input of a build's accelerator."""
     port = manifest.ports["s_axis"]
     return Input(tuple(port["image_shape"]), port["dtype"], port["pixel_threshold"])
 
@@ -48,13 +48,13 @@ def build_input(manifest: Manifest) -> Input:
 class Accelerator:
     """The accelerator of a build on a PYNQ board.
 
-    `build`: the build's folder with its overlay, or what `bnn_hw deploy` made of it. `address`: of a board with PYNQ.remote;
+    `build`: the build's folder with its overlay, or the result of `bnn_hw deploy`. `address`: of a board with PYNQ.remote;
     without it the board that this runs on, or that pynq finds. `device`: one of pynq's devices instead. `timeout_s`: how long
     a transfer may take, beside its computing, and any call of a remote board. `chunk_images`: the most images of a transfer.
 
     Loads the overlay and holds the board until it is closed, so use it in a ``with`` statement. Threads take turns. No call
-    hangs: what does not end in time raises `BoardError` with the state of DMA and accelerator, and the board is reset for the
-    next images; where it no longer answers, the `Accelerator` is closed.
+    hangs: one that does not end in time raises `BoardError` with the state of DMA and accelerator, and the board is reset for the
+    next images; if it no longer answers, the `Accelerator` is closed.
 
     Raises `ArtefactError` for a build that cannot be used, `BoardError` where there is no board, another process has it, or it
     does not carry the build, and `ToolError` where pynq is missing.
@@ -74,9 +74,9 @@ class Accelerator:
         self._build = Path(build)
         self._manifest = manifest = read_manifest(self._build)
         self._overlay = read_overlay(self._build)
-        self._network: Network | None = None  # that replaced the build's own
+        self._network: Network | None = None  # the network that replaced the build's own, if any
         self._lock = threading.RLock()
-        self._closed = ""  # why, where it is
+        self._closed = ""  # why it is closed, if it is
         chunk = max(1, min(_CHUNK_IMAGES, _CHUNK_CYCLES // manifest.cycles_per_image)) if chunk_images is None else chunk_images
         with ExitStack() as stack:
             device = stack.enter_context(connected(address, device, timeout_s))
@@ -123,7 +123,7 @@ class Accelerator:
 
         `images`: [images, ...] or one image, in the network's shape or flattened: bool for ``bit`` inputs, else of the
         input's dtype, or of another integer dtype within its range. uint8 pixels for ``int8`` inputs become pixel - 128,
-        and for ``bit`` inputs are compared with the network's `pixel_threshold`. Any number of them but 0.
+        and for ``bit`` inputs are compared with the network's `pixel_threshold`. At least one image.
         """
         results, one = self._results(images)
         return results[0, :-1] if one else results[:, :-1]
@@ -134,17 +134,17 @@ class Accelerator:
         return results[0, -1].astype(np.int64) if one else results[:, -1].astype(np.int64)
 
     async def scores_async(self, images: np.ndarray) -> np.ndarray:
-        """Returns what `scores` does, and leaves the event loop free meanwhile."""
+        """Returns the same as `scores`, without blocking the event loop."""
         return await asyncio.to_thread(self.scores, images)
 
     async def classify_async(self, images: np.ndarray) -> np.ndarray:
-        """Returns what `classify` does, and leaves the event loop free meanwhile."""
+        """Returns the same as `classify`, without blocking the event loop."""
         return await asyncio.to_thread(self.classify, images)
 
     def self_test(self) -> int:
-        """Replays the build's vectors and returns how many images they are.
+        """Replays the build's vectors and returns their number of images.
 
-        After `load_weights` their inputs must give what the golden model computes of the network in use. Raises
+        After `load_weights` their inputs must give the golden model's scores for the network in use. Raises
         `MismatchError` naming the first image and class whose score differs.
         """
         inputs, expected = load_scores(self._stream.input, self._build / "vectors.npz")
@@ -164,9 +164,9 @@ class Accelerator:
     def load_weights(self, network: Network | str | Path) -> None:
         """Replaces the network by another of the same shape, or by that in a file, without another bitstream.
 
-        The build must have been made with ``--runtime-weights``. The hardware checks what it was given, and takes all of it
-        between two images or nothing: after an error the weights of before are in use, after an interrupt these or all of the
-        new ones, as `info` says. With the new network its `pixel_threshold` applies.
+        The build must have been made with ``--runtime-weights``. The hardware checks the new weights, and takes all of them
+        between two images or none: after an error the previous weights are in use, after an interrupt either these or all of
+        the new ones; `info` says which. The new network's `pixel_threshold` then applies.
 
         The build's own weights come back with its `network.safetensors`, or when it is opened anew.
         """
@@ -175,15 +175,15 @@ class Accelerator:
             try:
                 with self._session():
                     swap(self._registers, new, self._timing.timeout_s)
-            finally:  # an interrupt may come when the hardware has them in use already
+            finally:  # an interrupt may come after the hardware has put them into use
                 if not self._closed and self._registers.digest(Register.DIGEST) == new.digest:
                     self._network = new.network
                     self._stream.input = replace(self._stream.input, pixel_threshold=new.network.input.pixel_threshold)
 
     def benchmark(self, images: np.ndarray | None = None, *, singles: int = 200) -> "Benchmark":
-        """Returns how fast the board classifies a batch of images, and so many single ones, and where the time goes.
+        """Returns how fast the board classifies a batch of images, and a number of single ones, and where the time goes.
 
-        Without `images` random ones are taken, four chunks of them.
+        Without `images` it uses four chunks of random ones.
         """
         from bnn_host.benchmark import measure
         from bnn_hw.network.random_images import random_images
@@ -197,7 +197,7 @@ class Accelerator:
             return measure(stream, self._registers, meter, self._manifest, self._overlay, batch, singles)
 
     def info(self) -> dict[str, Any]:
-        """Returns what is on the board."""
+        """Returns information about the build and the network on the board."""
         with self._session():
             status, digest = self._registers.status(), self._registers.digest(Register.DIGEST)
         manifest = self._manifest
@@ -226,7 +226,7 @@ class Accelerator:
                 return self._stream.run(batch), one
 
     def _batch(self, images: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Returns images as `as_batch` does, some at least."""
+        """Returns images as `as_batch` does; at least one."""
         batch, one = as_batch(np.asarray(images), self._stream.input)
         if not len(batch):
             raise ArtefactError("images must be at least one, not 0; an empty batch has no results")
@@ -234,7 +234,7 @@ class Accelerator:
 
     @contextmanager
     def _session(self) -> Iterator[None]:
-        """Holds the board for what may fail there. After an error the board is reset, or the accelerator closed."""
+        """Holds the board for an operation that may fail. After an error the board is reset, or the accelerator closed."""
         with self._lock:
             if self._closed:
                 raise BoardError(self._closed)
@@ -258,7 +258,7 @@ class Accelerator:
         return "the board has been reset and takes the next images"
 
     def _give_up(self) -> str:
-        """Closes what no longer answers, and returns what is to be done."""
+        """Closes an accelerator that no longer answers, and returns advice for the user."""
         self._closed = "this Accelerator is closed, since its board failed; make another when the board is well"
         self._stream.abandon()
         self._closing.close()

@@ -29,9 +29,9 @@ _PACKED_BYTES: Final = 64 << 20  # of images, more than caches hold
 class Benchmark:
     """The speed of a board: of a batch as a whole, of a chunk of it step by step, and of single images.
 
-    `compute_s` and `cycles_per_image` are upper bounds: the accelerator counts cycles all the time, so what the host takes to
-    begin a transfer and to see its end is in them, and only waiting within an image is taken off. On a remote board that is
-    much. A simulated board's clock stands still meanwhile.
+    `compute_s` and `cycles_per_image` are upper bounds: the accelerator counts cycles all the time, so they include the
+    host's time to begin a transfer and to see its end; only waiting within an image is subtracted. On a remote board the
+    host's time is large. A simulated board's clock stands still meanwhile.
     """
 
     images: int
@@ -39,7 +39,7 @@ class Benchmark:
     chunk_images: int
     packing_s: float  # of a chunk: bits into the words of the stream, and these to the board's memory
     transfer_s: float  # of a chunk: from the beginning of the transfer to its end as the host sees it
-    compute_s: float  # of a chunk, at most: the transfer's cycles but those in which an image waited for words, or a result
+    compute_s: float  # of a chunk, at most: the transfer's cycles except those in which an image waited for words, or a result
     results_s: float  # of a chunk: results from the board's memory, checked
     cycles_per_image: float  # of a chunk, at most, by the accelerator's own counter
     planned_cycles_per_image: int
@@ -59,7 +59,7 @@ def measure(
     batch: np.ndarray,
     singles: int,
 ) -> Benchmark:
-    """Returns the speed of a board with a batch, as `as_batch` gives it, and so many single images."""
+    """Returns the speed of a board with a batch, as `as_batch` gives it, and with the given number of single images."""
     with meter.measuring():
         batch_s = _median_s(lambda: stream.run(batch))
     latencies_ms = []

@@ -26,8 +26,8 @@ _LOCK_FOLDERS: Final = (Path("/run/lock"), Path("/tmp"))  # not TMPDIR, which ma
 def connected(address: str | None, device: Any, timeout_s: float) -> Iterator[Any]:
     """Gives pynq's device: `device`, else the board at `address`, else the one that pynq finds.
 
-    A device of PYNQ.remote is replaced by one whose calls have deadlines, and which is disconnected in the end. Raises
-    `ToolError` without pynq, `BoardError` where there is no board.
+    A device of PYNQ.remote is replaced by one whose calls have deadlines, and which is disconnected at the end. Raises
+    `ToolError` if pynq is missing, `BoardError` if there is no board.
     """
     try:
         from pynq import Device
@@ -38,7 +38,7 @@ def connected(address: str | None, device: Any, timeout_s: float) -> Iterator[An
         ) from error
     address = address or None
     if device is None and address is None:
-        # pynq would connect to the board of this variable of its own, with calls that have no deadline.
+        # pynq itself would connect to the board in this variable, with calls that have no deadline.
         address = os.environ.get("PYNQ_REMOTE_DEVICES", "").split(",")[0].strip() or None
     if device is None and address is None:
         try:
@@ -61,7 +61,7 @@ def connected(address: str | None, device: Any, timeout_s: float) -> Iterator[An
 
 
 def require_remote() -> None:
-    """Raises `ToolError` where pynq is too old for PYNQ.remote, which in 3.1 takes no register of 2**31 and more."""
+    """Raises `ToolError` where pynq is too old for PYNQ.remote, since 3.1 accepts no register of 2**31 and more."""
     found = version("pynq")
     if int(found.partition(".")[0]) < _REMOTE_PYNQ:
         raise ToolError(f'PYNQ.remote needs pynq {_REMOTE_PYNQ} or newer, not {found}: pip install "pynq>={_REMOTE_PYNQ}"')
@@ -76,7 +76,7 @@ def board_name(device: Any) -> str:
 def exclusive(name: str) -> Iterator[None]:
     """Holds the board of that name. Raises `BoardError` with the number of the process that holds it already.
 
-    The lock is the kernel's, on a file, so that it ends with its process, however that ends.
+    The lock is the kernel's, on a file, so it is released however its process ends.
     """
     lock = _open(name)
     try:
@@ -96,7 +96,7 @@ def exclusive(name: str) -> Iterator[None]:
 
 @contextmanager
 def in_turn(name: str, timeout_s: float) -> Iterator[None]:
-    """Waits for what one process at a time may do. Raises `BoardError` when the turn does not come in time."""
+    """Waits for the turn of this process. Raises `BoardError` when the turn does not come in time."""
     lock = _open(name)
     deadline = time.monotonic() + timeout_s
     try:
@@ -136,5 +136,5 @@ def _resolved(address: str) -> str:
     """Returns the IP address of a board, so that all its names share one lock."""
     try:
         return socket.gethostbyname(address)
-    except (OSError, UnicodeError) as error:  # the second for a name that is too long
+    except (OSError, UnicodeError) as error:  # UnicodeError for a name that is too long
         raise UnreachableBoardError(f"the board's address {address!r} is not known: {error}; give its IP address") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images that `python -m bnn_host` is given, and what the board says of them."""
+"""The images given to `python -m bnn_host`, and the board's results for them."""
 
 import argparse
 import sys
@@ -27,7 +27,7 @@ __all__ = ["Task", "classified", "find_task", "vectors_task"]
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Images, what each is called, and their labels and the names of the classes where these are known."""
+    """Images and their names, with labels and class names if these are known."""
 
     images: np.ndarray
     names: Sequence[str]
@@ -38,7 +38,7 @@ class Task:
 def find_task(options: argparse.Namespace) -> Task | None:
     """Returns the images that --images or --data name, if one does, as the build's network takes them.
 
-    Warns where they are unlike those that it was trained on.
+    Warns if they are unlike the network's training images.
     """
     if options.images is None and options.data is None:
         return None
@@ -72,7 +72,7 @@ def vectors_task(build: Path) -> Task:
 
 
 def classified(accelerator: Accelerator, task: Task, *, as_json: bool) -> dict[str, Any]:
-    """Returns what the board says: of each image where they are few, or for machines, and of all of them together."""
+    """Returns the board's results: for each image if they are few or the output is for machines, and for all images together."""
     scores = np.atleast_2d(accelerator.scores(task.images))
     classes = scores.argmax(axis=1)
     counts = {str(index): int(count) for index, count in enumerate(np.bincount(classes, minlength=scores.shape[1]))}

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The AXI DMA in simple mode (AMD PG021), with an end to every wait.
+"""The AXI DMA in simple mode (AMD PG021), with a deadline for every wait.
 
-pynq's own driver polls without one when it starts, stops and waits for a channel, reads the state before each transfer, and
-wants an event loop for the interrupts. This one writes what a transfer takes and polls until a deadline.
+pynq's own driver polls without a deadline when it starts, stops and waits for a channel, reads the state before each transfer, and
+needs an event loop for the interrupts. This one writes only a transfer's registers and polls until a deadline.
 """
 
 import time
@@ -22,7 +22,7 @@ _LENGTH: Final = 0x28
 _CHANNELS: Final = {"MM2S": 0x00, "S2MM": 0x30}  # memory to stream, stream to memory
 _RUN: Final = 1
 _RESET: Final = 4
-_EAGER_S: Final = 0.001  # for which a poll does not sleep: longer than a small batch takes
+_EAGER_S: Final = 0.001  # a poll does not sleep this long at first: longer than a small batch takes
 _PAUSE_S: Final = 0.0001
 
 
@@ -60,14 +60,14 @@ class Dma:
         self._mmio = mmio
 
     def halt(self, deadline: float) -> None:
-        """Ends all transfers, and takes no more words. Raises `BoardError` where the DMA does not come to that in time."""
+        """Ends all transfers, and takes no more words. Raises `BoardError` if the DMA does not halt in time."""
         for channel in _CHANNELS.values():
             self._mmio.write(channel + _CONTROL, _RESET)  # either one resets both
         if not poll(lambda: not any(self._mmio.read(at + _CONTROL) & _RESET for at in _CHANNELS.values()), deadline):
             raise BoardError("the DMA does not end its reset")
 
     def start(self, deadline: float) -> None:
-        """Makes both channels ready for transfers. Raises `BoardError` where they are not in time."""
+        """Makes both channels ready for transfers. Raises `BoardError` if they are not ready in time."""
         for channel in _CHANNELS.values():
             self._mmio.write(channel + _CONTROL, _RUN)
         if not poll(lambda: not any(self._status(name) & DmaStatus.HALTED for name in _CHANNELS), deadline):
@@ -104,7 +104,7 @@ class Dma:
     def _begin(self, name: str, address: int, length: int) -> None:
         channel = _CHANNELS[name]
         self._mmio.write(channel + _ADDRESS, address)
-        self._mmio.write(channel + _LENGTH, length)  # which begins the transfer
+        self._mmio.write(channel + _LENGTH, length)  # this begins the transfer
 
     def _status(self, name: str) -> DmaStatus:
         return DmaStatus(self._mmio.read(_CHANNELS[name] + _STATUS))

@@ -12,7 +12,7 @@ from bnn_hw.network.layers import Input
 
 __all__ = ["image_words", "pack_images"]
 
-_BLOCK_BYTES: Final = 1 << 19  # of images that are packed at a time, so that what lies between the steps stays in the cache
+_BLOCK_BYTES: Final = 1 << 19  # of images packed at a time, so that intermediate results stay in the cache
 
 
 def image_words(input_: Input) -> int:
@@ -23,7 +23,7 @@ def image_words(input_: Input) -> int:
 def pack_images(batch: np.ndarray, input_: Input, words: np.ndarray) -> None:
     """Packs a batch, as `as_batch` gives it, into the first rows of `words`: [images, image_words] uint64.
 
-    The bytes that pad a row stay as they are.
+    The padding bytes of a row stay unchanged.
     """
     block = max(1, _BLOCK_BYTES // input_.signal.size)
     for at in range(0, len(batch), block):

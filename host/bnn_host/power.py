@@ -13,7 +13,7 @@ _INTERVAL_S: Final = 0.05
 
 
 class PowerMeter:
-    """What a board's sensors say of each rail while it works; `missing` says why there is nothing, where that is so."""
+    """A board's sensor readings of each rail while it works; `missing` says why there are none, if so."""
 
     def __init__(self, device: Any) -> None:
         self._rails: Mapping[str, Any] = {}
@@ -26,7 +26,7 @@ class PowerMeter:
             from pynq.pmbus import get_rails
 
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that there is no libsensors, which is said here
+                warnings.simplefilter("ignore")  # about a missing libsensors, which is reported here
                 self._rails = {name: rail for name, rail in get_rails().items() if rail.power is not None}
         except (ImportError, OSError) as error:
             self.missing = f"the sensors cannot be read: {error}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The overlay and the accelerator as pynq knows them. To be imported late, for it needs pynq."""
+"""The overlay and the accelerator as pynq knows them. Import it late, because it needs pynq."""
 
 import hashlib
 import warnings
@@ -19,8 +19,8 @@ from bnn_hw.errors import BoardError
 
 __all__ = ["AcceleratorIP", "AcceleratorOverlay", "bind_driver", "load_overlay"]
 
-_TURN_S: Final = 60.0  # that a board's processor may take to read a handoff
-_CLOCK_ERROR: Final = 1e-3  # of a PLL's frequency as pynq reckons it
+_TURN_S: Final = 60.0  # a board's processor may take this long to read a handoff
+_CLOCK_ERROR: Final = 1e-3  # relative error of the PLL frequency that pynq computes
 
 
 class AcceleratorIP(DefaultIP):
@@ -34,16 +34,16 @@ class AcceleratorIP(DefaultIP):
 def bind_driver(build: str | Path) -> None:
     """Makes pynq give the accelerator of a build this driver in every overlay from now on, `pynq.Overlay` too.
 
-    `Accelerator` needs it not. Raises `ArtefactError` where there is no such build.
+    `Accelerator` does not need it. Raises `ArtefactError` if there is no such build.
     """
-    # pynq looks drivers up by the IP's name, which each build has one of its own for, and learns them from classes.
+    # pynq looks drivers up by the IP's name, which differs between builds, and learns them from classes.
     type(AcceleratorIP.__name__, (AcceleratorIP,), {"bindto": [accelerator_vlnv(read_manifest(Path(build)).top)]})
 
 
 class AcceleratorOverlay(Overlay):
-    """An overlay that loads whatever board the process had before, and whatever that board was loaded with before.
+    """An overlay that loads regardless of the process's earlier boards and of what the board was loaded with.
 
-    `most_mhz`: the clock at which the timing was checked; `clock_mhz` is what the board's PLL makes of it, never more.
+    `most_mhz`: the clock at which the timing was checked; `clock_mhz`: the clock that the board's PLL reaches, never more.
     """
 
     def __init__(self, bit: Path, device: Any, most_mhz: float) -> None:
@@ -53,9 +53,9 @@ class AcceleratorOverlay(Overlay):
     def download(self, dtbo: str | None = None) -> None:
         """Configures the device. pynq's constructor calls it."""
         if hasattr(Clocks, "_real_instance"):
-            del Clocks._real_instance  # where pynq keeps the clocks of the first device of a process
+            del Clocks._real_instance  # here pynq keeps the clocks of a process's first device
         if self.device.has_capability("REMOTE"):
-            # pynq leaves a /lib/firmware/<binfile_name> that the board has already as it is, so the name must say the content.
+            # pynq does not replace an existing /lib/firmware/<binfile_name> on the board, so the name must identify the content.
             path = Path(self.bitfile_name)
             self.binfile_name = f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:16]}.bin"
         for clock in self.clock_dict.values():
@@ -79,8 +79,8 @@ class AcceleratorOverlay(Overlay):
 def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> tuple[Registers, Dma, float]:
     """Configures the device, sets its clock and returns accelerator, DMA and the clock in MHz, at most `clock_mhz`.
 
-    One process at a time does, for pynq keeps what it knows of the overlay in files of its own folder. Raises `BoardError`
-    where pynq or the board does not take the overlay.
+    One process at a time does so, because pynq caches the overlay's data in files in its own folder. Raises `BoardError`
+    if pynq or the board rejects the overlay.
     """
     with in_turn("pynq", max(timeout_s, _TURN_S)), _active(device):
         try:
@@ -92,7 +92,7 @@ def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> 
             return Registers(accelerator), Dma(dma), overlay.clock_mhz
         except BoardError:
             raise
-        except Exception as error:  # pynq raises whatever comes, a KeyError for a field that the .hwh lacks
+        except Exception as error:  # pynq raises any kind of error, such as a KeyError for a field that the .hwh lacks
             raise BoardError(
                 f"{bit} cannot be loaded on the board {board_name(device)}: {type(error).__name__}: {error}; see that it is this "
                 "board's overlay, and that you may configure the board (root, XRT's environment)"
@@ -101,8 +101,8 @@ def load_overlay(bit: Path, device: Any, clock_mhz: float, timeout_s: float) -> 
 
 @contextmanager
 def _active(device: Any) -> Iterator[None]:
-    """Makes `device` the one that pynq takes where it asks for none, as for the registers of UltraScale+ ports."""
-    before = vars(Device).get("_active_device")  # Device.active_device would look for boards, where none was taken yet
+    """Makes `device` pynq's default device, which pynq uses for the registers of UltraScale+ ports."""
+    before = vars(Device).get("_active_device")  # Device.active_device would search for boards if none is active yet
     Device.active_device = device
     try:
         yield

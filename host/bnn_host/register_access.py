@@ -17,7 +17,7 @@ _COUNTERS = (
 
 
 class Mmio(Protocol):
-    """Registers by offset: the part of pynq's MMIO that is the same for all its boards. It takes no subclass of int."""
+    """Registers by offset: the part of pynq's MMIO that is the same for all its boards. It accepts plain ints only, no subclass."""
 
     def read(self, offset: int = 0, /) -> int: ...
     def write(self, offset: int, value: int, /) -> None: ...
@@ -25,7 +25,7 @@ class Mmio(Protocol):
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turns what pynq and its devices raise where a board refuses into `BoardError`."""
+    """Turns the errors of pynq and its devices about a board's refusal into `BoardError`."""
     try:
         yield
     except (RuntimeError, OSError, MemoryError) as error:
@@ -64,7 +64,7 @@ class Registers:
         self._mmio.write(int(register), int(value))
 
     def write_words(self, offset: int, content: bytes) -> None:
-        """Writes words, little-endian, from `offset` on: one at a time, for PYNQ.remote writes only the first of many."""
+        """Writes words, little-endian, from `offset` on: one at a time, because PYNQ.remote writes only the first of several."""
         for at in range(0, len(content), 4):
             self._mmio.write(offset + at, int.from_bytes(content[at : at + 4], "little"))
 
@@ -78,7 +78,7 @@ class Registers:
         self.write_words(first, bytes.fromhex(digest))
 
     def check_identity(self, network_sha256: str, plan_sha256: str) -> None:
-        """Raises `BoardError` where the accelerator is none of this version, or not of this network and plan."""
+        """Raises `BoardError` if the accelerator has another version, network or plan."""
         for register, wanted in ((Register.MAGIC, MAGIC), (Register.VERSION, VERSION)):
             found = self.read(register)
             if found != wanted:
@@ -104,7 +104,7 @@ class Registers:
         return Status(self.read(Register.STATUS))
 
     def reset(self) -> None:
-        """Resets the accelerator, all but its weights. Raises `BoardError` where it does not show."""
+        """Resets the accelerator except its weights. Raises `BoardError` if the registers do not show the reset."""
         self.write(Register.CONTROL, Control.RESET)
         status, images = self.status() & ~Status.RUNTIME_WEIGHTS, self.read(Register.IMAGES_IN)
         if status or images:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A board with PYNQ.remote, each of whose calls has a deadline. To be imported late, for it needs pynq and grpc."""
+"""A board with PYNQ.remote, each of whose calls has a deadline. Import it late, because it needs pynq and grpc."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,9 +16,9 @@ _SILENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.
 
 
 class BoundedRemoteDevice(RemoteDevice):
-    """pynq's `RemoteDevice`, whose calls end within `timeout_s` and raise `BoardError` where they fail.
+    """pynq's `RemoteDevice`, whose calls end within `timeout_s` and raise `BoardError` on failure.
 
-    pynq gives its calls no deadline, so one that is not answered would wait for ever, the first of them in the constructor.
+    pynq gives its calls no deadline, so an unanswered one would wait for ever, even the first, in the constructor.
     """
 
     def __init__(self, address: str, timeout_s: float) -> None:
@@ -45,13 +45,13 @@ class BoundedRemoteDevice(RemoteDevice):
         self._client = client
 
     def disconnect(self) -> None:
-        """Ends the connection. What pynq still does with the device, such as to free a lost buffer, then fails at once."""
-        self._calls.ended = True  # for grpc 1.64 ends the whole process in a call on a closed channel
+        """Ends the connection. Later calls by pynq, such as freeing a lost buffer, then fail at once."""
+        self._calls.ended = True  # because in grpc 1.64 a call on a closed channel ends the whole process
         self._client.channel.close()
 
 
 class _Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamUnaryClientInterceptor):
-    """Gives each call a deadline, and turns what went wrong into a `BoardError`."""
+    """Gives each call a deadline, and turns its failure into a `BoardError`."""
 
     def __init__(self, board: str, timeout_s: float) -> None:
         self._board, self._timeout_s = board, timeout_s
@@ -59,7 +59,7 @@ class _Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
 
     def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
         call = continuation(self._bounded(details), request)
-        if call.exception() is not None:  # which waits for the answer
+        if call.exception() is not None:  # this waits for the answer
             raise self._error(call.exception())
         return call
 
@@ -72,7 +72,7 @@ class _Calls(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
             raise self._error(error) from error
 
     def _bounded(self, details: Any) -> Any:
-        """Returns what is to be called, with a deadline."""
+        """Returns the callable, with a deadline added."""
         if self.ended:
             raise UnreachableBoardError(f"{self._board} is no longer connected")
         return details._replace(timeout=self._timeout_s)

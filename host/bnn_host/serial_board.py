@@ -48,7 +48,7 @@ class SerialPort(Protocol):
 
 
 class _LineError(Exception):
-    """An exchange that went wrong on the line, so that it is worth another try."""
+    """An exchange that failed on the line and can be repeated."""
 
 
 class SerialBoard:
@@ -106,7 +106,7 @@ class SerialBoard:
         self._port.close()
 
     def identify(self) -> Identity:
-        """Returns what the board says that it carries, asked anew."""
+        """Returns the network that the board reports; asks the board each time."""
         return self._try(self._synchronize)
 
     def scores(self, images: np.ndarray) -> np.ndarray:
@@ -150,14 +150,14 @@ class SerialBoard:
         return results, one
 
     def _try(self, exchange: Callable[[], _T]) -> _T:
-        """Returns what an exchange gives, which is repeated where the line is at fault."""
+        """Returns an exchange's result; repeats the exchange if the line is at fault."""
         faults: list[_LineError] = []
         while len(faults) <= self._retries:
             try:
                 return exchange()
             except _LineError as error:
                 faults.append(error)
-            except OSError as error:  # of which pyserial's own errors are
+            except OSError as error:  # pyserial's errors are subclasses
                 raise ArtefactError(
                     f"{self._name}: {error}; see that the board is plugged in and no other program has it"
                 ) from error
@@ -174,9 +174,9 @@ class SerialBoard:
         return self._exchange(Request.CLASSIFY, image, Answer.RESULT, self._known.result_bytes)
 
     def _synchronize(self) -> Identity:
-        """Asks who is there; once that is answered the board owes nothing, because it answers in turn.
+        """Asks for the board's identity; after that answer the board owes no other, because it answers in order.
 
-        So a result that comes too late is never taken for the next image's.
+        So a late result is never taken for the next image's.
         """
         self._line.drain()
         identity = Identity.from_payload(self._exchange(Request.IDENTIFY, b"", Answer.IDENTITY, IDENTITY_BYTES))
@@ -217,7 +217,7 @@ class _Line:
         raise _LineError(f"the board found {Fault(payload[0]).name} in the request")
 
     def drain(self) -> None:
-        """Reads until the line falls silent, so long that the board has given up whatever request it was in."""
+        """Reads until the line has been silent long enough for the board to abandon any unfinished request."""
         self._port.timeout = 2 * silence_bits(self._baud) / self._baud + _ADAPTER_S
         deadline = time.monotonic() + self._timeout_s + 2 * self._port.timeout
         while self._port.read(_READ_BYTES):
@@ -225,7 +225,7 @@ class _Line:
                 raise _LineError("the line does not fall silent")
 
     def _receive(self, lengths: Mapping[Answer, int], deadline: float) -> tuple[Answer, bytes]:
-        """Returns the next frame's type and payload. `lengths`: the types that it may have, each with its payload's bytes."""
+        """Returns the next frame's type and payload. `lengths`: the allowed types, each with its payload's bytes."""
         while self._read(1, deadline) != bytes([START]):
             pass
         head = self._read(HEADER_BYTES - 1, deadline)
@@ -254,7 +254,7 @@ class _Line:
 
 
 def _flattened(images: np.ndarray, elements: int) -> np.ndarray:
-    """Returns images of a shape that the board does not say as [images, elements], or one as [elements]; others as they are."""
+    """Returns images as [images, elements], or one as [elements], if the board does not report their shape; others unchanged."""
     if images.ndim > 1 and math.prod(images.shape[1:]) == elements:
         return images.reshape(len(images), elements)
     return images.reshape(elements) if images.size == elements else images
@@ -266,7 +266,7 @@ def _open(port: str, baud: int, timeout_s: float) -> SerialPort:
     except ImportError as error:
         raise ToolError('a board on a serial port needs pyserial 3.5 or later: pip install "bnn_hw[serial]"') from error
     try:
-        write_timeout_s = timeout_s + _BYTE_BITS * _LONGEST_BYTES / baud  # a port that takes nothing is an error
+        write_timeout_s = timeout_s + _BYTE_BITS * _LONGEST_BYTES / baud  # a port that accepts no bytes is an error
         return serial_for_url(port, baudrate=baud, timeout=timeout_s, write_timeout=write_timeout_s)
     except (OSError, ValueError) as error:
         raise ArtefactError(

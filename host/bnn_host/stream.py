@@ -20,19 +20,19 @@ from bnn_hw.network.layers import Input
 __all__ = ["BufferPair", "ImageStream", "Timing", "Transfer"]
 
 _RESULT_BYTES: Final = 4
-_LEAST_BYTES: Final = 8192  # of a buffer: XRT gives small ones where no DMA of 32-bit addresses reaches
+_LEAST_BYTES: Final = 8192  # of a buffer: XRT places smaller ones out of reach of a DMA with 32-bit addresses
 _FRAMING: Final = Status.EARLY_LAST | Status.MISSING_LAST | Status.NULL_BYTE
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long things may take: `image_s` by the plan, and `timeout_s` beside that."""
+    """The time limits: `image_s` for an image by the plan, and `timeout_s` in addition."""
 
     image_s: float
     timeout_s: float
 
     def deadline(self, images: int = 0) -> float:
-        """Returns when so many images, begun now, must have ended."""
+        """Returns the deadline of a number of images that begin now."""
         return time.monotonic() + self.timeout_s + images * self.image_s
 
 
@@ -48,7 +48,7 @@ class BufferPair:
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """A chunk of `count` images on its way; `at`: the place of the first in its batch."""
+    """A chunk of `count` images in transfer; `at`: the index of the first in its batch."""
 
     pair: BufferPair
     at: int
@@ -57,9 +57,9 @@ class Transfer:
 
 
 class ImageStream:
-    """The way of batches through the accelerator, in chunks of at most `chunk_images`.
+    """The path of batches through the accelerator, in chunks of at most `chunk_images`.
 
-    Two pairs of buffers take turns, so that the processor packs a chunk while the one before is on its way.
+    Two pairs of buffers take turns, so that the processor packs a chunk while the previous one is in transfer.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ImageStream:
         most = ((1 << DMA_LENGTH_BITS) - 1) // max(WORD_BYTES * self._words, _RESULT_BYTES * self.columns)
         if not 1 <= chunk_images <= most:
             raise UsageError(f"chunk_images must be 1..{most:,}, which the DMA takes at once, not {chunk_images}")
-        self._packet_images = self._images = 0  # what the accelerator has been told and given since its reset
+        self._packet_images = self._images = 0  # the packet size set and the images sent since the accelerator's reset
         self._buffers: list[Any] = []
         self.reset()
         try:
@@ -94,7 +94,7 @@ class ImageStream:
     def run(self, batch: np.ndarray) -> np.ndarray:
         """Returns scores and class of each image of a batch, as `as_batch` gives it: [images, classes + 1] int32.
 
-        After any exception the stream is to be `reset`. Raises `BoardError` and `MismatchError`.
+        After any exception the stream must be `reset`. Raises `BoardError` and `MismatchError`.
         """
         results = np.empty((len(batch), self.columns), np.int32)
         transfer: Transfer | None = None
@@ -119,14 +119,14 @@ class ImageStream:
         return self._pairs[0]
 
     def fill(self, pair: BufferPair, chunk: np.ndarray) -> int:
-        """Packs images into a buffer that is not on its way; returns how many."""
+        """Packs images into a buffer that is not in transfer; returns how many."""
         pack_images(chunk, self.input, np.asarray(pair.images))
         with answering():
             pair.images[: len(chunk)].flush()
         return len(chunk)
 
     def begin(self, pair: BufferPair, at: int, count: int) -> Transfer:
-        """Begins the transfer of the first `count` images of a pair, when the one before has ended."""
+        """Begins the transfer of the first `count` images of a pair, after the previous one has ended."""
         if count != self._packet_images:
             self._registers.write(Register.PACKET_IMAGES, count)  # so that a packet at fault is flagged
             self._packet_images = count
@@ -162,7 +162,7 @@ class ImageStream:
             )
 
     def check(self) -> None:
-        """Raises `BoardError` where counters and STATUS are not what the transfers since the last reset make them."""
+        """Raises `BoardError` if counters and STATUS do not match the transfers since the last reset."""
         for register, unit in (
             (Register.IMAGES_IN, 1),
             (Register.IMAGES_OUT, 1),
@@ -177,9 +177,9 @@ class ImageStream:
             raise BoardError(f"STATUS must have no error flag, not {flags(status)}")
 
     def reset(self) -> None:
-        """Ends whatever is on its way and makes DMA and accelerator ready. Raises `BoardError` where that fails."""
-        # The accelerator is reset while the DMA stands: before, the rest of an image might follow; later, a DMA that runs takes
-        # words before it has been given a transfer, and those of a result of before would come first in the next one.
+        """Ends any transfer and makes DMA and accelerator ready. Raises `BoardError` where that fails."""
+        # The accelerator is reset while the DMA is halted: earlier, the rest of an image might follow; later, a running DMA takes
+        # words before it has a transfer, and the words of an old result would come first in the next one.
         self._dma.halt(self._timing.deadline())
         self._registers.reset()
         self._dma.start(self._timing.deadline())
@@ -193,7 +193,7 @@ class ImageStream:
             return str(error)
 
     def abandon(self) -> None:
-        """Gives the buffers up, of a board that does not answer."""
+        """Abandons the buffers of a board that does not answer."""
         self._buffers.clear()
 
     def close(self) -> None:
@@ -222,15 +222,15 @@ class ImageStream:
             ) from error
         images[:] = 0  # the bits that pad an image stay so
         with answering():
-            results.flush()  # so that nothing of it lies in a cache that is written back over results
+            results.flush()  # so that no cached part of it is later written back over results
         return BufferPair(images, results, images_address, results_address)
 
     def _buffer(self, device: Any, memory: Segment, width: int, dtype: type) -> tuple[Any, int]:
-        """Returns a buffer of a row an image, or more, and where the DMA finds it."""
+        """Returns a buffer with at least one row an image, and its address for the DMA."""
         rows = max(self.chunk_images, -(-_LEAST_BYTES // (width * np.dtype(dtype).itemsize)))
         with answering():
             buffer = device.allocate((rows, width), dtype, cacheable=1)
-            address = buffer.physical_address  # which a remote board refuses where it had no memory
+            address = buffer.physical_address  # a remote board that had no memory refuses this
         self._buffers.append(buffer)
         if address not in memory or address + buffer.nbytes > memory.base + memory.size:
             raise BoardError(f"a buffer lies at {address:#x}, past the {memory.size:,} bytes that the DMA reaches")

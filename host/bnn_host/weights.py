@@ -22,7 +22,7 @@ __all__ = ["Replacement", "replacement", "swap"]
 
 @dataclass(frozen=True, eq=False)
 class Replacement:
-    """A network and what the window of weights at `offset` must hold for it."""
+    """A network and the content that the window of weights at `offset` must hold for it."""
 
     network: Network
     digest: str
@@ -31,7 +31,7 @@ class Replacement:
 
 
 def replacement(build: Path, manifest: Manifest, network: Network | Path) -> Replacement:
-    """Returns what puts `network`, or the one in that file, in place of the build's.
+    """Returns the weights with which `network`, given itself or as a file, replaces the build's.
 
     Raises `ArtefactError` where the build has no run-time weights or the network another shape.
     """
@@ -50,16 +50,16 @@ def replacement(build: Path, manifest: Manifest, network: Network | Path) -> Rep
 
 
 def swap(registers: Registers, new: Replacement, timeout_s: float) -> None:
-    """Takes other weights in use. No image may be on its way.
+    """Puts other weights into use. No image may be in transfer.
 
-    Raises `BoardError` where the hardware reads back something else, which leaves the weights in use as they are, or does not
+    Raises `BoardError` if the hardware reads back something else, which leaves the weights in use unchanged, or does not
     end in time.
     """
     registers.write_words(new.offset, new.content)
     crc = zlib.crc32(new.content)
     registers.write(Register.WEIGHTS_CRC, crc)
     registers.write_digest(Register.NEXT_DIGEST, new.digest)
-    registers.write(Register.STATUS, Status.SWAP_FAILED)  # of a swap before
+    registers.write(Register.STATUS, Status.SWAP_FAILED)  # from an earlier swap
     registers.write(Register.CONTROL, Control.SWAP)
     if not poll(lambda: not registers.status() & Status.SWAPPING, time.monotonic() + timeout_s):
         raise BoardError(f"the swap of weights does not end within {timeout_s:g} s")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training: binarized networks in PyTorch, and their export to integers; torch is imported when the first of them is asked for."""
+"""Training: binarized networks in PyTorch, and their export to integers; torch is imported when a name here is first used."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

@@ -65,7 +65,7 @@ def binary_weights(weight: torch.Tensor, dtype: torch.dtype | None = None, *, st
     with torch.no_grad():
         if stochastic:
             binary = _stochastic_sign(weight).to(dtype)
-        else:  # in place, since new memory for a large matrix costs more than what is written into it
+        else:  # in place, since allocating a large matrix costs more than writing it
             binary = weight.to(dtype, copy=True).add_(0)
             torch.copysign(torch.ones((), dtype=dtype, device=weight.device), binary, out=binary)
     return _Unwindowed.apply(weight, binary)

@@ -49,7 +49,7 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-    """Writes `checkpoint` to `path`, in place of what was there only once it is whole."""
+    """Writes `checkpoint` to `path`, replacing an existing file only once the new one is complete."""
     path = Path(path)
     description = {
         "format": CHECKPOINT_FORMAT,
@@ -107,7 +107,7 @@ def _read(description: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -
 
 
 def _check_fields(checkpoint: Checkpoint) -> None:
-    """Raises `ValueError`, or `ArtefactError` for the name, naming a field that is not of its type, or not in its range."""
+    """Raises `ValueError`, or `ArtefactError` for the name, naming a field that has the wrong type or is out of range."""
     check_network_name(checkpoint.name)
     recipe, augmentation = checkpoint.recipe, checkpoint.recipe.augmentation
 

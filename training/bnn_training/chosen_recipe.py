@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe that a training is to have: one by its name, and what is to be other than there."""
+"""The recipe of a training: a named one, with some of its fields changed."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,10 +14,10 @@ __all__ = ["chosen_recipe"]
 
 
 def chosen_recipe(name: str, changes: Mapping[str, Any], width: float | None = None) -> Recipe:
-    """Returns the recipe of that name with other values of its fields, but those that are None.
+    """Returns the recipe of that name with the given fields replaced; None keeps a field.
 
     `width`: a factor on the outputs of all hidden layers. Raises `UsageError` for an unknown name, and for a threshold of pixels
-    where a recipe's network takes no bits of them.
+    if the recipe's network does not take pixels as bits.
     """
     if name not in RECIPES:
         raise UsageError(f"--recipe must be one of {', '.join(RECIPES)}, not {name!r}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training has to be like to go on from a checkpoint, and what more epochs do to its learning rate."""
+"""Whether a training can go on from a checkpoint, and how additional epochs change its learning rate."""
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
@@ -10,17 +10,17 @@ from bnn_training.recipes import Recipe, recipe_rate
 
 __all__ = ["data_differences", "differences", "extends", "stretched_schedule"]
 
-_NAMES = ("name", "dataset")  # fields of a recipe that change nothing
-_LISTED = 8  # class names, past which only the first that differs is named
+_NAMES = ("name", "dataset")  # fields of a recipe that do not affect the training
+_LISTED = 8  # with more class names than this, only the first that differs is named
 
 
 def differences(before: Checkpoint, recipe: Recipe, shape: tuple[int, ...], data: DataIdentity) -> list[str]:
-    """Returns what a training differs in from the one of a checkpoint, a phrase each; their names are none."""
+    """Returns how a training differs from a checkpoint's, a phrase for each difference; names are not compared."""
     return [*data_differences(before, shape, data), *_changed_fields(before.recipe, recipe)]
 
 
 def data_differences(before: Checkpoint, shape: tuple[int, ...], data: DataIdentity) -> list[str]:
-    """Returns what data differ in from those of a checkpoint, a phrase each. `shape`: of their images."""
+    """Returns how data differ from a checkpoint's, a phrase for each difference. `shape`: of their images."""
     found = list(_changed_classes(before.data.class_names, data.class_names))
     if before.input_shape != shape:
         found.append(f"image shape was {_by(before.input_shape)}, now {_by(shape)}")
@@ -30,12 +30,12 @@ def data_differences(before: Checkpoint, shape: tuple[int, ...], data: DataIdent
 
 
 def extends(before: Recipe, now: Recipe) -> bool:
-    """Returns whether a recipe is another with more epochs."""
+    """Returns whether two recipes are the same except that the second has more epochs."""
     return now.epochs > before.epochs and not any(_changed_fields(replace(before, epochs=now.epochs), now))
 
 
 def stretched_schedule(before: Recipe, now: Recipe, epoch: int, steps: int) -> str:
-    """Returns what more epochs do to the learning rate after `epoch` of them, of so many steps each."""
+    """Returns how additional epochs change the learning rate after `epoch` epochs; each has the given number of steps."""
     old, new = recipe_rate(before, epoch - 1 / steps), recipe_rate(now, epoch)
     stretched = f"is stretched from {before.epochs} epochs to {now.epochs}" if before.schedule != "halving" else "goes on as it was"
     return (

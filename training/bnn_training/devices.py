@@ -12,7 +12,7 @@ __all__ = ["find_device", "set_threads"]
 
 
 def find_device(name: str | None) -> torch.device:
-    """Returns the device of that name; without one, a GPU if there is one. Raises `ToolError` for a GPU that is not there."""
+    """Returns the device of that name; without one, a GPU if there is one. Raises `ToolError` for a GPU that does not exist."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The processes of a distributed training, or the one of any other."""
+"""The processes of a distributed training, or the single process of any other."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ def rank() -> int:
 
 
 def barrier() -> None:
-    """Waits until all processes are here."""
+    """Waits until all processes have called this."""
     if _is_distributed():
         distributed.barrier()
 
@@ -37,7 +37,7 @@ def total(values: torch.Tensor) -> torch.Tensor:
 
 
 def check_same(what: str, value: object) -> None:
-    """Waits until all processes are here. Raises `ArtefactError` in each of them where they have not the same `value`."""
+    """Waits until all processes are here. Raises `ArtefactError` in each of them if their `value` differs."""
     if _is_distributed():
         values: list[object] = [None] * processes()
         distributed.all_gather_object(values, value)

@@ -42,12 +42,12 @@ Ties: TypeAlias = Literal["torch", "exact"]
 """What decides at sums within rounding of a threshold: PyTorch's floats on this machine, or the real function of the parameters."""
 
 _BATCH: Final = 250
-_RELU_DEVIATIONS: Final = 4  # above the mean, up to which 8 bits hold what a batch norm gives
+_RELU_DEVIATIONS: Final = 4  # 8 bits hold a batch norm's outputs up to this many deviations above the mean
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a folded network stands to the trained one on the same images."""
+    """How a folded network compares with the trained one on the same images."""
 
     images: int
     float_accuracy: float  # of the PyTorch model in eval mode, 0 to 1
@@ -73,13 +73,13 @@ def export_network(
 ) -> Network:
     """Folds a trained network into integers.
 
-    Layers are named conv1, pool1, conv2, ..., fc1, fc2, ... and scores. What a ReLU gives becomes 8-bit integers, in steps
-    that are the same in all of a layer, of which the greatest is 4 deviations above the mean of the layer's widest neuron.
+    Layers are named conv1, pool1, conv2, ..., fc1, fc2, ... and scores. A ReLU's outputs become 8-bit integers, in steps
+    that are the same throughout a layer; the greatest is 4 deviations above the mean of the layer's widest neuron.
     Raises `ArtefactError` naming layer and neuron where a batch norm is undefined.
     """
     *hidden, last = network.eval().stages
     layers: list[Layer] = []
-    dtype, step = str(input_.dtype), 1.0  # of what flows between layers: an integer stands for so many steps
+    dtype, step = str(input_.dtype), 1.0  # of the values between layers: an integer counts steps of this size
     for block in hidden:
         if network.activation == "relu":
             layer, step = _fold_relu(f"fc{len(layers) + 1}", block, dtype, step)
@@ -92,7 +92,7 @@ def export_network(
 
 
 def near_ties(network: BinaryNetwork, folded: Network) -> int:
-    """Returns how many pairs of a neuron and a sum that it can come to lie within an ulp of the neuron's threshold.
+    """Returns how many pairs of a neuron and one of its possible sums lie within an ulp of the neuron's threshold.
 
     `folded`: the network's export. `bnn_hw.network.batch_norm` says which ulp; layers without thresholds have none.
     """
@@ -133,8 +133,8 @@ def export_checkpoint(
     """Folds a checkpoint; with `test` images, measures the folded network against the trained one on them.
 
     `name`: the network's, instead of the one that the training gave it. The network's provenance says how it was trained, what
-    decided ties (`ties`) and how many there may be (`near_ties`), and, where it was measured, how well it does. Raises
-    `ArtefactError` for a network that does not fold, and says why.
+    decided ties (`ties`) and how many there may be (`near_ties`), and its measured accuracy, if any. Raises
+    `ArtefactError` for a network that does not fold, with the reason.
     """
     path = Path(path)
     checkpoint = load_checkpoint(path)
@@ -168,7 +168,7 @@ def export_checkpoint(
 
 
 def test_accuracy(path: str | os.PathLike[str], dataset: Dataset, device: torch.device) -> float:
-    """Returns the share of a data set's test images that a checkpoint's PyTorch model classifies rightly, 0 to 1."""
+    """Returns the share of a data set's test images that a checkpoint's PyTorch model classifies correctly, 0 to 1."""
     path = Path(path)
     checkpoint = load_checkpoint(path)
     recipe = checkpoint.recipe
@@ -178,7 +178,7 @@ def test_accuracy(path: str | os.PathLike[str], dataset: Dataset, device: torch.
 
 
 def _fold_relu(name: str, block: BinaryBlock, dtype: str, step: float) -> tuple[DenseRelu, float]:
-    """Returns the layer of a block with a ReLU that takes integers of `step`, and the step of those that it gives."""
+    """Returns the layer of a block with a ReLU that takes integers of `step`, and the step of its output integers."""
     assert isinstance(block.product, BinaryLinear)
     slope, intercept = _line(name, block)
     norm = block.normalize

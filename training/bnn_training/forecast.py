@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training will take, before it starts."""
+"""An estimate of a training's time and memory, made before it starts."""
 
 import time
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ from bnn_training.trainer import Training, prepare, run_step
 
 __all__ = ["Forecast", "forecast"]
 
-_STEPS: Final = 3  # to be timed, after as many that are not
+_STEPS: Final = 3  # timed steps, after as many untimed ones
 _FLOAT32_BYTES: Final = 4
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a training will take; the time is of the machine and the moment where it was measured."""
+    """A training's cost; the time holds for the machine and the moment of its measurement."""
 
     parameters: int
     binary_weights: int
     multiply_accumulates: int  # of one image's inference
-    memory_bytes: int  # of parameters, gradients, the optimizer's state, images, and what a step keeps for its gradients
+    memory_bytes: int  # of parameters, gradients, the optimizer's state, images, and the tensors a step keeps for its gradients
     steps_per_epoch: int
     epoch_s: float
 
 
 def forecast(recipe: Recipe, dataset: Dataset, device: torch.device) -> Forecast:
-    """Returns what a recipe's training on a data set will take, for which some steps are made and forgotten."""
+    """Returns the cost of a recipe's training on a data set; it runs some steps and discards them."""
     training = prepare(recipe, dataset, device)
     parameters = sum(parameter.numel() for parameter in training.network.parameters())
-    copies = 2 + len(OPTIMIZER_STATE[recipe.optimizer])  # the values, their gradients and what the optimizer keeps of them
+    copies = 2 + len(OPTIMIZER_STATE[recipe.optimizer])  # the values, their gradients and the optimizer's state for each
     operations, kept_bytes = _of_a_batch(recipe, training)
     steps = len(training.fit.labels) // recipe.batch
     return Forecast(
@@ -78,5 +78,5 @@ def _step_s(training: Training) -> float:
         if step == _STEPS:
             started = time.perf_counter()
         loss, _ = run_step(training, indices, training.recipe.learning_rate, generator)
-        loss.item()  # so that a GPU comes to an end
+        loss.item()  # waits for a GPU to finish
     return (time.perf_counter() - started) / _STEPS

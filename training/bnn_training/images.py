@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The images of a training, on the device where it runs: preprocessed, and divided into those that train and validation."""
+"""The images of a training, on the device where it runs: preprocessed, and divided into training and validation images."""
 
 from dataclasses import dataclass
 
@@ -25,8 +25,8 @@ class Images:
 def divided_images(dataset: Dataset, recipe: Recipe, device: torch.device) -> tuple[Images, Images, Images]:
     """Returns the images that train, those that a recipe holds out of them, and the test images.
 
-    Held out are `recipe.validation` images, drawn by the recipe's seed from each class in proportion to its size, or as many of
-    each if the recipe wants them balanced. Raises `ArtefactError` where a class would have none held out, or none left to train.
+    Held out are `recipe.validation` images, drawn by the recipe's seed from each class in proportion to its size, or equally
+    many of each if the recipe balances them. Raises `ArtefactError` if a class would have none held out, or none left to train.
     """
     pixels, labels = dataset.train.images, dataset.train.labels
     held_out = _held_out(dataset, recipe)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs: what the integer network takes, as the tensors that the trained one takes."""
+"""Inputs of the integer network as tensors for the trained one."""
 
 import numpy as np
 import torch
@@ -10,10 +10,10 @@ __all__ = ["pixel_inputs", "to_tensor"]
 
 
 def pixel_inputs(pixels: torch.Tensor, input_: Input) -> torch.Tensor:
-    """Returns pixels as a network takes them, of their shape, float32: what `bnn_hw.network.golden.prepare` does to whole pixels.
+    """Returns pixels as a network takes them, same shape, float32; for whole pixels as `bnn_hw.network.golden.prepare` does.
 
     `pixels`: float32 from 0 to 255, after augmentation with fractions. As bits they are +1 from the input's
-    `pixel_threshold` on and else -1, as ``int8`` they are less by 128.
+    `pixel_threshold` on and else -1; as ``int8`` they are the pixel less 128.
     """
     match input_.dtype:
         case "bit":

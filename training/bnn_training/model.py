@@ -24,7 +24,7 @@ _ACTIVATIONS: Final[Mapping[Activation, Callable[[torch.Tensor], torch.Tensor]]]
 
 
 class BinaryBlock(nn.Module):
-    """A binarized product and what follows it up to the activation: ``normalize(pool(sign(W) x) + b)``.
+    """A binarized product with its pooling and normalization, up to the activation: ``normalize(pool(sign(W) x) + b)``.
 
     [batch, inputs] to [batch, outputs] float32, or images [batch, channels, rows, columns] to images. With `pool` other
     than 1 the greatest of each pool x pool sums goes on, before batch norm, as in the networks of Hubara et al. 2016;
@@ -60,7 +60,7 @@ class BinaryNetwork(nn.Module):
     float32 scores.
 
     `activation`: ``sign``; ``stochastic_sign``, which is by chance while training and the sign in eval mode; or ``relu``,
-    as in BinaryConnect. `input_dropout` and `hidden_dropout`: the chance with which an input, or what an activation gives,
+    as in BinaryConnect. `input_dropout` and `hidden_dropout`: the probability that an input, or an activation's output,
     is 0 in a training step (Srivastava et al. 2014).
     """
 
@@ -104,5 +104,5 @@ class BinaryNetwork(nn.Module):
 
 
 def _arranged(x: torch.Tensor, block: BinaryBlock) -> torch.Tensor:
-    """Returns images as a fully connected block takes them; anything else as it is."""
+    """Returns images as a fully connected block takes them; anything else unchanged."""
     return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 and isinstance(block.product, BinaryLinear) else x

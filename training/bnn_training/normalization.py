@@ -14,7 +14,7 @@ __all__ = ["BatchNorm", "ShiftBatchNorm", "power_of_two", "round_to_power_of_two
 
 
 _MANTISSA_BITS: Final = 23  # of float32
-_CARRY: Final = (1 << _MANTISSA_BITS) - 0x3504F4  # what a mantissa above that of the square root of 2 carries over with
+_CARRY: Final = (1 << _MANTISSA_BITS) - 0x3504F4  # added to a mantissa above that of sqrt(2), this carries into the exponent
 
 
 class _PowerOfTwo(torch.autograd.Function):
@@ -28,7 +28,7 @@ class _PowerOfTwo(torch.autograd.Function):
 
 
 def round_to_power_of_two_(x: torch.Tensor) -> torch.Tensor:
-    """Makes of each element of `x`, float32, what `power_of_two` gives for it; returns `x`."""
+    """Replaces each element of `x`, float32, by its `power_of_two`, in place; returns `x`."""
     x.view(torch.int32).add_(_CARRY).bitwise_and_(-(1 << _MANTISSA_BITS))
     return x
 
@@ -122,11 +122,11 @@ class ShiftBatchNorm(BatchNorm):
 
 
 def _mean(x: torch.Tensor) -> torch.Tensor:
-    """Returns each channel's mean over the batch of all processes, which have as many images each: [channels]."""
+    """Returns each channel's mean over the batch of all processes, which have equally many images: [channels]."""
     mean = x.mean([axis for axis in range(x.dim()) if axis != 1])
     return all_reduce(mean) / processes() if processes() > 1 else mean
 
 
 def _along(values: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """Returns a value for each channel, [channels], as it goes with [batch, channels, ...]."""
+    """Returns a value for each channel, [channels], in a shape that broadcasts with [batch, channels, ...]."""
     return values.view(-1, *[1] * (x.dim() - 2))

@@ -16,14 +16,14 @@ _ZCA_REGULARIZATION: Final = 0.1
 
 
 def fit_preprocessing(name: PreprocessingName, images: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Returns the preprocessing `name` with what it takes from the training `images`.
+    """Returns the preprocessing `name`, with the statistics it needs computed from the training `images`.
 
     It maps images [images, rows, columns, channels] uint8 to inputs of the same shape, float32:
 
     - ``gcn_zca``: global contrast normalization, then ZCA whitening (Krizhevsky 2009, appendix A), CIFAR-10's in
       BinaryConnect and in the BNN paper's Torch7 code;
-    - ``gcn_lcn``: global, then local contrast normalization, SVHN's there;
-    - ``pixels``: the pixels as they are.
+    - ``gcn_lcn``: global, then local contrast normalization, SVHN's in the same code;
+    - ``pixels``: the pixels unchanged.
     """
     match name:
         case "pixels":

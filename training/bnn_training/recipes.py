@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training is made of, and the recipes of the packaged models."""
+"""The settings of a training, and the recipes of the packaged models."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -19,7 +19,7 @@ __all__ = ["Recipe", "recipe_input", "recipe_network", "recipe_rate"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the result of a training, but for the data and the arithmetic of the machine."""
+    """All settings that decide a training's result, except the data and the machine's arithmetic."""
 
     name: str
     dataset: str
@@ -44,14 +44,14 @@ class Recipe:
     pixel_threshold: int = 128  # for bits: pixels from here on are +1
     padding: int = 0  # rows and columns of true zeros around the input of each convolution
     augmentation: AffineRange = field(default_factory=AffineRange)
-    validation: int = 0  # so many training images, evenly over classes, choose the epoch; with 0 the last epoch is the result
+    validation: int = 0  # training images, evenly over classes, that choose the epoch; with 0 the last epoch is the result
     balanced_validation: bool = False  # as many of each class, instead of in proportion to its size
     bfloat16: bool = True  # multiply training products in bfloat16
     seed: int = 1
 
 
 def recipe_network(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -> BinaryNetwork:
-    """Returns the untrained network of a recipe for images of that shape and so many classes."""
+    """Returns the untrained network of a recipe for images of that shape and that number of classes."""
     style = Style(
         padding=recipe.padding,
         product_dtype=torch.bfloat16 if recipe.bfloat16 else torch.float32,
@@ -69,11 +69,11 @@ def recipe_network(recipe: Recipe, input_shape: tuple[int, ...], classes: int) -
 
 
 def recipe_input(recipe: Recipe, input_shape: tuple[int, ...]) -> Input:
-    """Returns what the network of a recipe takes. Raises `ArtefactError` naming the field that is out of its range."""
+    """Returns the input of a recipe's network. Raises `ArtefactError` naming the field that is out of range."""
     return Input(input_shape, recipe.input_dtype, recipe.pixel_threshold if recipe.input_dtype == "bit" else None)
 
 
 def recipe_rate(recipe: Recipe, progress: float) -> float:
-    """Returns the learning rate of a recipe after `progress` epochs, whole ones and a part of the next."""
+    """Returns the learning rate of a recipe after `progress` epochs, which may be fractional."""
     first, last = recipe.learning_rate, recipe.last_learning_rate
     return learning_rate(recipe.schedule, first, last, recipe.halve_every, recipe.epochs, progress)

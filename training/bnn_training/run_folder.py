@@ -12,12 +12,12 @@ LAST: Final = "last.safetensors"
 LOG: Final = "log.jsonl"
 CURVES: Final = "curves.png"
 NETWORK: Final = "network.safetensors"
-# In the order of their removal: nothing goes on without the last checkpoint.
+# In the order of their removal: without the last checkpoint no training can go on.
 _WRITTEN: Final = (LAST, BEST, NETWORK, LOG, CURVES, "events.out.tfevents.*")
 
 
 def clear(folder: str | os.PathLike[str]) -> str:
-    """Removes what a training has written; returns what that was, or nothing. Whatever else is in the folder stays."""
+    """Removes a training's files and returns what they were, or nothing. Other files in the folder stay."""
     folder = Path(folder)
     log = folder / LOG
     epochs = len(log.read_text().splitlines()) if log.exists() else 0
@@ -28,7 +28,7 @@ def clear(folder: str | os.PathLike[str]) -> str:
 
 
 def shorten_log(path: str | os.PathLike[str], epochs: int) -> None:
-    """Leaves the lines of so many epochs in a log: a training that was killed may have logged one that it did not save."""
+    """Cuts a log to the given number of epochs: a killed training may have logged an epoch that it did not save."""
     path = Path(path)
     if path.exists():
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:epochs]))

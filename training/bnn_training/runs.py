@@ -29,7 +29,7 @@ _RUNS: Final = Path("runs")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What is to be trained, on what, and where to; `name` is the network's."""
+    """A recipe, the data to train on and the output folder; `name` is the network's."""
 
     recipe: Recipe
     dataset: Dataset
@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Watch:
-    """What is told of a training while it runs, as `bnn_training.trainer.train` says."""
+    """The reports of a running training, as described in `bnn_training.trainer.train`."""
 
     on_start: Callable[[str], None] = lambda message: None
     on_epoch: Callable[[EpochReport, BinaryNetwork], None] = lambda report, network: None
@@ -47,7 +47,7 @@ class Watch:
 
 
 def plan_run(recipe: Recipe, dataset: Dataset, name: str | None = None, folder: Path | None = None) -> Run:
-    """Returns the run of a recipe on a data set, whose names and folder have a default each."""
+    """Returns the run of a recipe on a data set; the names and the folder have defaults."""
     recipe = replace(recipe, dataset=dataset.name)
     default = network_name(recipe, dataset.identity)
     own = default if default == recipe.name else f"{default}-{recipe.name}"
@@ -64,7 +64,7 @@ def run_start(extend: bool, restart: bool, environment: Mapping[str, str]) -> St
 
 
 def run_notes(run: Run) -> tuple[str, ...]:
-    """Returns what is likely to be a mistake in the data, for this recipe."""
+    """Returns the likely mistakes in the data for this recipe."""
     notes = run.dataset.notes
     if run.recipe.preprocessing == "pixels":
         notes += pixel_notes(run.dataset, recipe_input(run.recipe, run.dataset.train.images.shape[1:]))

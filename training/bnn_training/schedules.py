@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Schedules of the learning rate, by which it goes down over a training."""
+"""Schedules by which the learning rate falls over a training."""
 
 import math
 from typing import Literal, TypeAlias
@@ -10,7 +10,7 @@ ScheduleName: TypeAlias = Literal["cosine", "exponential", "halving"]
 
 
 def learning_rate(schedule: ScheduleName, first: float, last: float, halve_every: int, epochs: int, progress: float) -> float:
-    """Returns the learning rate after `progress` epochs of `epochs`, whole ones and a part of the next.
+    """Returns the learning rate after `progress` epochs of `epochs`; `progress` may be fractional.
 
     - ``cosine``: ``first * (1 + cos(pi * progress / epochs)) / 2``, in each step anew (Loshchilov and Hutter 2017, without
       restarts);

@@ -21,7 +21,7 @@ _LAYER: Final = re.compile(r"(?P<outputs>[1-9]\d{0,5})(?:C(?P<kernel>[1-9]\d?))?
 
 @dataclass(frozen=True)
 class Style:
-    """What the layers of a network have in common."""
+    """The settings that all layers of a network share."""
 
     padding: int = 0  # rows and columns of true zeros around the input of every convolution
     product_dtype: torch.dtype = torch.float32  # of a training step
@@ -40,7 +40,7 @@ def build_network(topology: str, input_shape: tuple[int, ...], classes: int, sty
     `topology`: hidden layers joined by hyphens, ``<outputs>C<kernel>`` for a convolution, ``MP<size>`` for max pooling
     before the batch norm of the convolution in front of it, ``<outputs>`` for a fully connected layer; empty for none.
     `input_shape`: (features,) or (rows, columns, channels). Raises `ArtefactError` naming the layer that cannot be read
-    or does not fit, and what it would take.
+    or does not fit, and what would fit.
     """
     chain = _Chain(style or Style(), input_shape)
     for text in topology.split("-") if topology else ():
@@ -64,7 +64,7 @@ def scaled_topology(topology: str, factor: float) -> str:
 
 
 class _Chain:
-    """Blocks of one style, and the shape of what the last of them gives."""
+    """Blocks of one style, and the output shape of the last one."""
 
     def __init__(self, style: Style, shape: tuple[int, ...]) -> None:
         self.style, self.shape = style, shape
@@ -83,7 +83,7 @@ class _Chain:
         self.shape = (rows, columns, outputs)
 
     def add_pool(self, size: int, where: str) -> None:
-        """Gives the last block a pooling."""
+        """Adds a pooling to the last block."""
         if not self.blocks or not isinstance(self.blocks[-1].product, BinaryConv2d) or self.blocks[-1].pool > 1:
             raise ArtefactError(f"{where}: a pooling goes behind a convolution")
         if min(self.shape[:2]) < size:

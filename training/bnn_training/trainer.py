@@ -36,12 +36,12 @@ Start: TypeAlias = Literal["resume", "extend", "restart"]
 """How a training begins in a folder that holds one: goes on with it, also with more epochs than it was to have, or begins anew."""
 
 _EVAL_BATCH: Final = 250
-_STEPS_UNWATCHED: Final = 20  # after so many the loss is looked at, for which a GPU has to come to an end
+_STEPS_UNWATCHED: Final = 20  # the loss is checked after this many steps, since a check waits for the GPU to finish
 
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one epoch came to; accuracies are 0 to 1."""
+    """The results of one epoch; accuracies are 0 to 1."""
 
     epoch: int
     loss: float
@@ -53,14 +53,14 @@ class EpochReport:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """A recipe with all that its steps work on."""
+    """A recipe with the objects that its steps work on."""
 
     name: str  # of the network
     recipe: Recipe
     shape: tuple[int, ...]  # of an image
-    input: Input | None  # None where preprocessing has made real numbers of the pixels
+    input: Input | None  # None if preprocessing has made the pixels real numbers
     network: BinaryNetwork
-    forward: nn.Module  # the network, with what shares its gradients among processes, and compiled where it is
+    forward: nn.Module  # the network, wrapped to share gradients among processes, and compiled if asked for
     optimizer: torch.optim.Optimizer
     fit: Images
     validation: Images
@@ -85,10 +85,10 @@ def train(
     Where the recipe holds no images out, that is the last epoch's.
 
     `folder` receives the last and the best checkpoint and a JSON log, a line an epoch. A training that was stopped goes on from
-    the last checkpoint there, with the numbers that it would have had; `start` says more. `name` is the network's, else
-    what `bnn_training.catalogue.network_name` gives. `on_start` is told where the training goes on, if it does not begin.
+    the last checkpoint there, with the same numbers as without the stop; `start` says more. `name` is the network's, by
+    default that of `bnn_training.catalogue.network_name`. `on_start` is told where a resumed training goes on.
 
-    In a distributed training each process calls this with the same arguments but for `device`; the first one alone writes, and
+    In a distributed training each process calls this with the same arguments except `device`; the first one alone writes, and
     calls `on_start`, `on_epoch` and `on_step`. With `compiled`, `torch.compile` makes the kernels of a training step.
 
     Raises `ArtefactError` when the folder holds a training of other settings or data, when the processes differ in what they
@@ -98,7 +98,7 @@ def train(
     training = prepare(recipe, dataset, device or torch.device("cpu"), name=name, compiled=compiled)
     check_same("data", training.data.sha256)
     done, best, message = _begin(training, folder, start)
-    check_same("epochs done", done)  # and nobody reads what the first one writes next
+    check_same("epochs done", done)  # so that no process reads what the first one writes next
     folder.mkdir(parents=True, exist_ok=True)
     if rank() == 0:
         shorten_log(folder / LOG, done)
@@ -122,9 +122,9 @@ def train(
 
 @torch.no_grad()
 def accuracy(network: BinaryNetwork, images: Images, input_: Input | None) -> float:
-    """Returns the share of `images` that the network classifies rightly in eval mode.
+    """Returns the share of `images` that the network classifies correctly in eval mode.
 
-    `input_`: what it takes of pixels; None where preprocessing has made real numbers of them, which it takes as they are.
+    `input_`: the network's input; None if preprocessing has made the pixels real numbers, which it takes unchanged.
     """
     network.eval()
     right = torch.zeros((), dtype=torch.int64, device=images.labels.device)
@@ -140,8 +140,8 @@ def _inputs(pixels: torch.Tensor, input_: Input | None) -> torch.Tensor:
 def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, name: str | None = None, compiled: bool = False) -> Training:
     """Returns a training before its first step.
 
-    Raises `ArtefactError` when a network cannot have that name, when there are fewer images than a batch, when that has no
-    variance, and when it does not divide into the processes.
+    Raises `ArtefactError` when a network cannot have that name, when there are fewer images than a batch, when a batch has
+    no variance, and when it does not divide into the processes.
     """
     name = network_name(recipe, dataset.identity) if name is None else name
     check_network_name(name)
@@ -167,12 +167,12 @@ def prepare(recipe: Recipe, dataset: Dataset, device: torch.device, *, name: str
 
 
 def _seed(*numbers: int) -> int:
-    """Returns a seed made of numbers, so that each epoch and process draws as it would without those before."""
+    """Returns a seed made of numbers, so that the draws of an epoch and process do not depend on earlier ones."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _run_epoch(training: Training, epoch: int, on_step: Callable[[int, int, int], None]) -> tuple[float, float, float]:
-    """Trains on each image once, but for a last batch that is not full.
+    """Trains on each image once, without a last batch that is not full.
 
     Returns the mean loss, the accuracy and the learning rate of the last step.
     """
@@ -181,7 +181,7 @@ def _run_epoch(training: Training, epoch: int, on_step: Callable[[int, int, int]
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_seed(recipe.seed, epoch)))
     steps = len(labels) // recipe.batch
     batches = order[: steps * recipe.batch].view(steps, recipe.batch)[:, rank() :: processes()].to(labels.device)
-    torch.manual_seed(_seed(recipe.seed, epoch, rank()))  # what dropout and stochastic binarization draw from
+    torch.manual_seed(_seed(recipe.seed, epoch, rank()))  # the generator of dropout and stochastic binarization
     generator = torch.Generator(labels.device).manual_seed(_seed(recipe.seed, epoch, rank(), 1))
     losses = torch.zeros(steps, device=labels.device)
     right = torch.zeros((), dtype=torch.int64, device=labels.device)
@@ -213,7 +213,7 @@ def _check_losses(losses: torch.Tensor, epoch: int) -> None:
 def run_step(
     training: Training, indices: torch.Tensor, rate: float, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Trains on the images of these indices; returns their loss, and how many were classified rightly before."""
+    """Trains on the images of these indices; returns their loss, and how many were classified correctly before the step."""
     labels = training.fit.labels[indices]
     images = random_affine(training.fit.pixels[indices], training.recipe.augmentation, generator)
     scores = training.forward(_inputs(images, training.input))
@@ -250,7 +250,7 @@ def _state_shapes(training: Training) -> dict[str, torch.Size]:
 
 
 def _begin(training: Training, folder: Path, start: Start) -> tuple[int, float, str]:
-    """Brings a training to where it goes on; returns the epochs done, the best validation accuracy, and what there is to say."""
+    """Brings a training to where it goes on; returns the epochs done, the best validation accuracy, and a message."""
     path, epochs = folder / LAST, training.recipe.epochs
     if start == "restart":
         removed = clear(folder) if rank() == 0 else ""

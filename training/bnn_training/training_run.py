@@ -26,7 +26,7 @@ __all__ = ["Trained", "export", "train"]
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training came to; `network` and `agreement` are None where the recipe's network does not fold into integers."""
+    """The results of a training; `network` and `agreement` are None where the recipe's network does not fold into integers."""
 
     checkpoint: Path  # the one with the best validation accuracy
     network: Network | None  # as in the folder's network.safetensors
@@ -47,11 +47,11 @@ def train(
     on_epoch: Callable[[EpochReport, BinaryNetwork], None] = lambda report, network: None,
     on_step: Callable[[int, int, int], None] = lambda epoch, done, steps: None,
 ) -> Trained:
-    """Trains a recipe, or the one of that name, in `folder`, folds its network and measures both on the test images.
+    """Trains a recipe, given itself or by name, in `folder`, folds its network and measures both on the test images.
 
     `data`: a data set, or where it lies: a folder of its publisher's files or data of one's own, as `bnn_hw train --data` takes.
-    Without `device` it is a GPU, if there is one. The rest is as `bnn_training.trainer.train` and `export` have it, whose errors
-    come from here too. Raises `UsageError` where there is no such recipe or device. For one process: `torchrun` takes
+    `device` is by default a GPU, if there is one. The rest, errors included, is as for `bnn_training.trainer.train` and `export`.
+    Raises `UsageError` for an unknown recipe or device. For a single process only: use `torchrun` with
     `python -m bnn_training`.
     """
     folder = Path(folder)
@@ -100,4 +100,4 @@ def _recipe(recipe: str | Recipe) -> Recipe:
 
 
 def _dataset(recipe: Recipe, path: Path) -> Dataset:
-    return open_dataset(recipe.dataset, path, path)  # which is not downloaded, so that nothing is kept in a cache
+    return open_dataset(recipe.dataset, path, path)  # given a path, nothing is downloaded or cached

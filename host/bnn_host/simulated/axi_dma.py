@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The AXI DMA in simple mode, as its registers show it (AMD PG021, "Direct Register Mode").
+"""The AXI DMA in simple mode, as seen through its registers (AMD PG021, "Direct Register Mode").
 
-What PG021 leaves undefined, a model has to choose: a transfer that is asked for while one is under way, or while the channel
+Where PG021 leaves behaviour undefined, this model chooses: a transfer requested during another one, or while the channel
 is halted, does not start.
 """
 
@@ -19,7 +19,7 @@ from bnn_hw.contract.system import DMA_LENGTH_BITS
 __all__ = ["S2MM", "AxiDma", "DmaControl", "DmaRegister", "DmaStatus", "Streams"]
 
 S2MM: Final = 0x30  # where the second channel's registers begin
-_ALWAYS: Final = 0x0001_0002  # bits of a control register that read so: one interrupt a transfer, and a reserved one
+_ALWAYS: Final = 0x0001_0002  # bits of a control register that always read as set: one interrupt a transfer, and a reserved one
 _STREAM_BYTES: Final = STREAM_BITS // 8
 _LENGTH_MASK: Final = (1 << DMA_LENGTH_BITS) - 1
 
@@ -85,7 +85,7 @@ class _Channel:
         self.active = False
 
     def run(self, control: int) -> None:
-        """Takes what was written to CONTROL; a channel that is to stop completes its transfer first."""
+        """Handles a write to CONTROL; a channel told to stop completes its transfer first."""
         self.control = control & (DmaControl.RUN | DmaControl.INTERRUPTS)
         if control & DmaControl.RUN and not self.status & _ERRORS:
             self.status &= ~DmaStatus.HALTED
@@ -118,7 +118,7 @@ class AxiDma:
         self._memory, self._streams = memory, streams
         self._faults, self._on_server_fault = faults, on_server_fault
         self._mm2s, self._s2mm = _Channel(), _Channel()
-        self._fault: Fault | None = None  # that strikes when half of what mm2s sends has been taken
+        self._fault: Fault | None = None  # a fault that strikes when half of mm2s's transfer has been taken
         self._stalled = False  # whether s2mm takes nothing
 
     def _reset(self) -> None:
@@ -190,7 +190,7 @@ class AxiDma:
                 self._streams.receive(content, heed_last=fault is None)
 
     def update(self) -> None:
-        """Takes note of what the streams have moved; to be called whenever they have run."""
+        """Records the streams' progress; must be called whenever they have run."""
         streams = self._streams
         if self._mm2s.active and self._fault is not None and streams.sent_bytes >= _half(self._mm2s.length):
             self._fail_half_way(self._fault)
@@ -212,5 +212,5 @@ class AxiDma:
 
 
 def _half(length: int) -> int:
-    """Returns about half of so many bytes, in whole words of the stream."""
+    """Returns about half of a number of bytes, in whole words of the stream."""
     return length // 2 // _STREAM_BYTES * _STREAM_BYTES

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole of a simulated board: address map, DMA, memory, processor, and the accelerator in their midst."""
+"""The whole of a simulated board: address map, DMA, memory, processor, and the accelerator."""
 
 import threading
 import time
@@ -20,8 +20,8 @@ from bnn_hw.fpga.boards import find_board
 
 __all__ = ["Board", "SimulatedAccelerator"]
 
-_RUN_S: Final = 5e-3  # that the clock runs at once, during which nobody else has the board
-_REST_S: Final = 1e-4  # in which others may have it
+_RUN_S: Final = 5e-3  # the clock runs this long at a time, holding the board
+_REST_S: Final = 1e-4  # then others may hold it for this long
 _PATIENCE_IMAGES: Final = 32  # more than a network has layers
 _PATIENCE_CYCLES: Final = 4096  # and these, for short ones
 _WORD_BYTES: Final = 4
@@ -43,14 +43,14 @@ class SimulatedAccelerator(Streams, _Slave, Protocol):
 
 
 class Board:
-    """A simulated board, safe for threads; to be closed, or used in a ``with`` statement.
+    """A simulated board, safe for threads; close it, or use it in a ``with`` statement.
 
-    `manifest`: of the build that it carries. `bitstream`: the only one that it takes, as a .bin. `new_accelerator` gives the
+    `manifest`: of the build that it carries. `bitstream`: the only one that it accepts, as a .bin. `new_accelerator` gives the
     accelerator as it is after the FPGA's configuration. `memory_bytes` of memory can be allocated. `on_server_fault` is
-    called with a fault that is to befall the server of this board.
+    called with a fault that strikes the server of this board.
 
-    The clock runs while words move, and for as long then as some images take; so a board that nobody uses takes no processor
-    time, whatever it waits for.
+    The clock runs while words move, and then for the time of some images; so an idle board takes no processor time,
+    whatever it waits for.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Board:
         self._patience_cycles = _PATIENCE_IMAGES * manifest.cycles_per_image + _PATIENCE_CYCLES
         self._quiet_cycles = self._patience_cycles
         self._closed = False
-        self._failure: Exception | None = None  # that has ended the clock
+        self._failure: Exception | None = None  # the error that has ended the clock
         self._woken = threading.Condition(self.lock)
         self._clock = threading.Thread(target=self._run, name="clock", daemon=True)
         self._clock.start()
@@ -160,7 +160,7 @@ class Board:
                     return
                 try:
                     self._advance()
-                except Exception as error:  # of whatever kind, for those who would wait in vain
+                except Exception as error:  # of any kind, for the threads that would otherwise wait for ever
                     self._failure = error
                     return
             time.sleep(_REST_S)
@@ -171,7 +171,7 @@ class Board:
         moved = self._accelerator.run(self._patience_cycles, _RUN_S)
         self._dma.update()
         status = self._accelerator.read(Register.STATUS)
-        if moved or status & Status.SWAPPING:  # which ends of itself, however long it takes
+        if moved or status & Status.SWAPPING:  # swapping ends by itself, however long it takes
             self._quiet_cycles = 0
         elif self._dma.active or status & Status.BUSY:
             self._quiet_cycles += self._accelerator.cycles - before
@@ -180,7 +180,7 @@ class Board:
 
 
 class _Registers:
-    """The accelerator's registers, and the faults that befall them. `weights`: the offset of the weights' window, if any."""
+    """The accelerator's registers, and the faults that strike them. `weights`: the offset of the weights' window, if any."""
 
     def __init__(self, accelerator: SimulatedAccelerator, faults: Faults, weights: int | None) -> None:
         self._accelerator, self._faults, self._weights = accelerator, faults, weights

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A simulated board as a device of PYNQ's in the same process, for pynq 3 and 4.
 
-Only for functions to import, for it needs pynq.
+Import it inside functions only, because it needs pynq.
 """
 
 import itertools
@@ -28,7 +28,7 @@ class SimulatedDevice(Device):
     """A device for `Overlay(..., device=device)` and `allocate(..., target=device)`, or to be `Device.active_device`."""
 
     def __init__(self, board: Board) -> None:
-        super().__init__(f"simulated-{os.getpid()}-{next(_numbers)}")  # a name that no other process gives
+        super().__init__(f"simulated-{os.getpid()}-{next(_numbers)}")  # a name that is unique across processes
         self.board = board
         self.name = board.manifest.board
         self.arch = board.files.machine
@@ -54,16 +54,16 @@ class SimulatedDevice(Device):
             content = memory.content(allocated)
         buffer = PynqBuffer(shape, dtype, buffer=content, device=self, device_address=allocated.address, coherent=True)
         buffer.memory, buffer.pointer, buffer.return_to = memory, allocated.address, self
-        buffer.freed = True  # PYNQ unmaps what it has returned already, where this is not so
+        buffer.freed = True  # otherwise PYNQ would unmap memory that it has already returned
         return buffer
 
     def return_pointer(self, pointer: int) -> None:
-        """Frees a buffer, at PYNQ's behest."""
+        """Frees a buffer; PYNQ calls it."""
         with self.board.lock:
             self.board.memory.free(pointer)
 
     def get_bitfile_metadata(self, bitfile_name: str, partial: bool = False) -> RuntimeMetadataParser:
-        """Returns what the .hwh beside a .bit says, without interrupts: PYNQ has them of Linux, and of the active device alone."""
+        """Returns the .hwh beside a .bit, parsed, without interrupts: PYNQ takes them from Linux, for the active device only."""
         parser = RuntimeMetadataParser(Metadata(input=str(Path(bitfile_name).with_suffix(".hwh"))))
         parser.interrupt_controllers, parser.interrupt_pins = {}, {}
         for description in parser.ip_dict.values():

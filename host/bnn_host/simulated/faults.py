@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults that a simulated board has when it is told to, each once."""
+"""Faults that a simulated board can be told to have, each once."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ __all__ = ["Fault", "Faults", "PlannedFault", "parse_fault"]
 
 
 class Fault(Enum):
-    """What can go wrong, and what is counted until it does."""
+    """The kinds of faults, each with the event that is counted until it strikes."""
 
     DMA_ERROR = "dma-error"  # memory gives an error in the middle of a transfer to the accelerator
     NO_TLAST = "no-tlast"  # TLAST is missing in a transfer from the accelerator
@@ -25,14 +25,14 @@ class Fault(Enum):
 
 @dataclass(frozen=True)
 class PlannedFault:
-    """A fault, and at which of the occasions that it could strike it does, from 1 on."""
+    """A fault, and the number of the occasion on which it strikes, from 1 on."""
 
     fault: Fault
     occasion: int = 1
 
 
 def parse_fault(text: str) -> PlannedFault:
-    """Returns the fault that KIND or KIND:N says. Raises `UsageError` with the known ones."""
+    """Returns the fault that KIND or KIND:N names. Raises `UsageError` with the known ones."""
     match = re.fullmatch(r"([a-z-]+)(?::([1-9]\d{0,8}))?", text)
     if match is None or match[1] not in {fault.value for fault in Fault}:
         raise UsageError(f"fault must be KIND or KIND:N with KIND of {', '.join(fault.value for fault in Fault)}, not {text!r}")

@@ -44,7 +44,7 @@ class BoardFiles:
     def write(self, path: str, content: bytes) -> None:
         """Writes a file. Raises `PermissionError` where nothing can be written, `FileNotFoundError` for unknown firmware."""
         if path == f"{_MANAGER}/firmware":
-            # Firmware is taken once. PYNQ does not send what is there already, even where it is another file of that name.
+            # Firmware is taken once. PYNQ does not send a file whose name already exists, even if its content differs.
             firmware = self._content.pop(f"{_FIRMWARE}/{content.decode().strip()}", None)
             if firmware is None:
                 raise FileNotFoundError(f"{_FIRMWARE} has no {content.decode().strip()}")

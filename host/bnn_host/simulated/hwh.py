@@ -33,7 +33,7 @@ _NOWHERE: Final = Segment(0, 0)
 
 @dataclass(frozen=True)
 class _Module:
-    """An instance of an IP: what the processor sees of it through its bus `bus`, and its wires.
+    """An instance of an IP: its interface to the processor through the bus `bus`, and its wires.
 
     `wires` gives for each port its direction, and the instance and port at its other end.
     """
@@ -123,7 +123,7 @@ def _dma_parameters() -> dict[str, object]:
 
 
 def _processor_parameters(board: Board, processor: Processor) -> dict[str, object]:
-    """Returns the parameters of the clocks, of which the first runs at the board's clock and the others are off."""
+    """Returns the parameters of the clocks: the first runs at the board's clock, the others are off."""
     parameters: dict[str, object] = {}
     family, divisors = processor.family, pl_clock(board, processor).divisors
     source, pll = family.clock_source
@@ -131,7 +131,7 @@ def _processor_parameters(board: Board, processor: Processor) -> dict[str, objec
         prefix = family.clock_prefix.format(index=index)
         parameters |= {family.clock_enable.format(index=index): int(index == 0), f"{prefix}{source}": pll}
         parameters |= {f"{prefix}DIVISOR{which}": value for which, value in enumerate(divisors)}
-        # pynq 4.0.0 looks for the clock that was reached under this name on a Zynq-7000 too.
+        # pynq 4.0.0 looks for the actual clock under this name on a Zynq-7000 too.
         parameters[f"{ZYNQ_ULTRASCALE_PLUS.clock_prefix.format(index=index)}ACT_FREQMHZ"] = float(board.clock_mhz)
     return parameters
 

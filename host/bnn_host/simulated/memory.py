@@ -31,11 +31,11 @@ class Buffer:
 
 
 class Memory:
-    """`size` bytes from address `base` on. Other addresses are as if nothing was there, so that a DMA that goes astray is seen."""
+    """`size` bytes from address `base` on. Other addresses are unmapped, so that a stray DMA is detected."""
 
     def __init__(self, base: int, size: int) -> None:
         self.base, self.size = base, size
-        self._content = np.zeros(size, np.uint8)  # of which the system gives each page when it is first written
+        self._content = np.zeros(size, np.uint8)  # the system allocates each page at its first write
         self._buffers: dict[int, Buffer] = {}
 
     def allocate(self, size: int, owner: Hashable = None) -> Buffer:
@@ -53,7 +53,7 @@ class Memory:
         return buffer
 
     def free(self, address: int) -> None:
-        """Frees the buffer at an address; one that is free already stays so."""
+        """Frees the buffer at an address; freeing it again does nothing."""
         self._buffers.pop(address, None)
 
     def free_of(self, owner: Hashable) -> None:

@@ -17,7 +17,7 @@ __all__ = ["simulated_bitstream"]
 def simulated_bitstream(build: Path, manifest: Manifest) -> bytes:
     """Returns the bitstream, as a .bin, that a simulated board takes for this build: that of the build's overlay.
 
-    Where the build has none, makes a stand-in. Raises `ArtefactError` where the board has no processor, or the overlay is
+    If the build has none, makes a stand-in. Raises `ArtefactError` where the board has no processor, or the overlay is
     another build's.
     """
     if not (build / OVERLAY_FOLDER).exists():
@@ -30,7 +30,7 @@ def _make_stand_in(build: Path, manifest: Manifest) -> None:
     board = find_board(manifest.board)
     processor = needed_processor(board, ", so no simulated board; build for one that has (`bnn_hw boards`)")
     handoff = hwh(board, processor, manifest.top, manifest.ports["s_axi"]["address_bits"])
-    # Of its own for each handoff, since PYNQ keeps what it has parsed by the digest of the .bit.
+    # A different one for each handoff, since PYNQ caches parsed handoffs by the digest of the .bit.
     content = hashlib.sha256(f"{manifest_digest(build)} {handoff}".encode()).digest()
     with partial_folder(build, OVERLAY_FOLDER) as partial:
         (partial / f"{manifest.top}.hwh").write_text(handoff)
@@ -40,4 +40,4 @@ def _make_stand_in(build: Path, manifest: Manifest) -> None:
             partial.rename(build / OVERLAY_FOLDER)
         except OSError:
             if not (build / OVERLAY_FOLDER).exists():
-                raise  # and else another process has made it meanwhile
+                raise  # otherwise another process has made it meanwhile

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Registers that hold what was written to them: those of the processor that PYNQ sets clocks and port widths with.
+"""Registers that hold the values written to them: the processor's, with which PYNQ sets clocks and port widths.
 
 Addresses and fields are those of the processors' manuals (AMD UG585, UG1085, UG1087).
 """
@@ -50,7 +50,7 @@ class Clock:
 def pl_clock(board: Board, processor: Processor) -> Clock:
     """Returns the setting that gives the board's clock.
 
-    Raises `ArtefactError` where the divisors cannot.
+    Raises `ArtefactError` if no divisors give it.
     """
     pll_mhz, halves = processor.family.pll_mhz, processor.family.pll_halves
     for divisor in range(1, _MOST_DIVISOR + 1):
@@ -60,7 +60,7 @@ def pl_clock(board: Board, processor: Processor) -> Clock:
 
 
 def processor_registers(board: Board, processor: Processor) -> list[tuple[Segment, PlainRegisters]]:
-    """Returns the processor's registers after its start: where they lie, and what they hold."""
+    """Returns the processor's registers after its start: their addresses and their values."""
     clock = pl_clock(board, processor)
     first, second = clock.divisors
     if processor.family is ZYNQ_7000:

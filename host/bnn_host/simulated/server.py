@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PYNQ.remote's services for a simulated board, with the answers of the boards' own server.
 
-Only for functions to import, for it needs pynq and grpc.
+Import it inside functions only, because it needs pynq and grpc.
 """
 
 import os
@@ -29,16 +29,16 @@ __all__ = ["PORT", "BoardServer"]
 PORT: Final = 7967  # PYNQ's client knows no other
 _CHUNK_BYTES: Final = 1 << 20
 _THREADS: Final = 8
-_DIED: Final = 70  # exit code of a server that is to die
+_DIED: Final = 70  # exit code of a server killed by a fault
 _ESTABLISHED: Final = "01"
 _Endpoint: TypeAlias = tuple[IPv4Address | IPv6Address, int]
 
 
 class BoardServer:
-    """A simulated board on a port of this machine; to be used in a ``with`` statement.
+    """A simulated board on a port of this machine; use it in a ``with`` statement.
 
-    `make_board` is given what a board calls with the faults that befall its server. Raises `BoardError` where the address
-    cannot be had.
+    `make_board` receives the function that a board calls with faults that strike its server. Raises `BoardError` if the
+    address is not available.
     """
 
     def __init__(self, make_board: Callable[[Callable[[Fault], None]], Board], address: str) -> None:
@@ -47,7 +47,7 @@ class BoardServer:
         self._server = grpc.server(
             ThreadPoolExecutor(_THREADS),
             interceptors=[_Gate(self._released)],
-            options=[("grpc.so_reuseport", 0)],  # so that a second server is told
+            options=[("grpc.so_reuseport", 0)],  # so that a second server gets an error
         )
         _check_free(address)
         self._server.add_insecure_port(f"{address}:{PORT}")
@@ -76,12 +76,12 @@ class BoardServer:
 
 
 def _check_free(address: str) -> None:
-    """Raises `BoardError` where the port of an address cannot be had. gRPC would say so with a page of its own."""
+    """Raises `BoardError` if the port of an address is not available. gRPC's own error would fill a page."""
     try:
         if not address:
             raise OSError("it is empty")
         socket.create_server((address, PORT)).close()
-    except (OSError, TypeError, UnicodeError) as error:  # the last two for a name that no host can have
+    except (OSError, TypeError, UnicodeError) as error:  # the last two for an invalid host name
         raise BoardError(
             f"{address}:{PORT} must be a free address of this machine ({error}); end the board that has it, or give another "
             "--address, such as 127.0.0.2"
@@ -133,7 +133,7 @@ class _Device(remote_device_pb2_grpc.RemoteDeviceServicer):
 
 
 class _Mmio(mmio_pb2_grpc.MmioServicer):
-    """Registers. An id is the range itself, so that a client that goes away leaves nothing."""
+    """Registers. An id is the range itself, so that a client that disconnects leaves nothing."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -152,7 +152,7 @@ class _Mmio(mmio_pb2_grpc.MmioServicer):
             return mmio_pb2.ReadResponse(msg=str(error))
 
     def write(self, request: Any, context: grpc.ServicerContext) -> Any:
-        # The boards' server writes the first word and forgets the rest.
+        # The boards' server writes the first word and drops the rest.
         if len(request.data) != 4:
             return mmio_pb2.WriteResponse(msg=f"MMIO over PYNQ.remote writes 4 bytes, not {len(request.data)}; write word by word")
         try:
@@ -172,7 +172,7 @@ class _Mmio(mmio_pb2_grpc.MmioServicer):
 
 
 class _Buffers(buffer_pb2_grpc.RemoteBufferServicer):
-    """Memory. A buffer's id is its address; it belongs to the connection that it was asked for on."""
+    """Memory. A buffer's id is its address; it belongs to the connection that requested it."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -228,13 +228,13 @@ class _Buffers(buffer_pb2_grpc.RemoteBufferServicer):
         with self._board.lock:
             buffer = self._board.memory.find(int(request.buffer_id)) if request.buffer_id.isdigit() else None
         if buffer is None:
-            context.abort(grpc.StatusCode.NOT_FOUND, "Buffer not found.")  # which raises
+            context.abort(grpc.StatusCode.NOT_FOUND, "Buffer not found.")  # this raises
         assert buffer is not None
         return buffer
 
 
 def _free_disconnected(board: Board) -> None:
-    """Frees the buffers of connections that are no more. gRPC does not tell when one ends, Linux does."""
+    """Frees the buffers of ended connections. gRPC does not report the end of a connection, Linux does."""
     connected = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -248,7 +248,7 @@ def _free_disconnected(board: Board) -> None:
 
 
 def _linux_endpoint(text: str) -> _Endpoint:
-    """Returns what a table of Linux's says: words of 32 bits in the machine's order of bytes, and the port, in hexadecimal."""
+    """Returns an address from Linux's tables: 32-bit words in the machine's order of bytes, and the port, in hexadecimal."""
     words, _, port = text.partition(":")
     packed = b"".join(int(words[at : at + 8], 16).to_bytes(4, sys.byteorder) for at in range(0, len(words), 8))
     address = ip_address(packed)
@@ -256,7 +256,7 @@ def _linux_endpoint(text: str) -> _Endpoint:
 
 
 def _grpc_endpoint(peer: str) -> _Endpoint:
-    """Returns what a peer of gRPC's says: ``ipv4:127.0.0.1:1234``, or ``ipv6:%5B::1%5D:1234``."""
+    """Returns the address in a gRPC peer string: ``ipv4:127.0.0.1:1234``, or ``ipv6:%5B::1%5D:1234``."""
     host, _, port = unquote(peer).partition(":")[2].rpartition(":")
     address = ip_address(host.strip("[]").partition("%")[0])
     return getattr(address, "ipv4_mapped", None) or address, int(port)
