@@ -11,7 +11,9 @@ from bnn_hw.models.packaged import packaged_network
 from bnn_hw.network import golden
 from support.dataset_files import published
 
-_PLAN = Path(__file__).parent / "plans" / "cifar10-32400.json"  # BNN-PYNQ's PE and SIMD, but for fc1 and fc2 (docs/hardware.md)
+_PLAN = (
+    Path(__file__).parents[2] / "rtl" / "plans" / "cifar10-32400.json"
+)  # BNN-PYNQ's PE and SIMD, but for fc1 and fc2 (docs/hardware.md)
 
 
 def _run(*arguments: object, folder: Path) -> Any:

@@ -14,7 +14,9 @@ from bnn_hw.models.packaged import packaged_models, packaged_network
 from bnn_hw.network import golden
 from support.dataset_files import published
 
-_PLAN = Path(__file__).parent / "plans" / "mnist-bnn-pynq.json"  # PE and SIMD of BNN-PYNQ's LFC overlay: 512 cycles an image
+_PLAN = (
+    Path(__file__).parents[2] / "rtl" / "plans" / "mnist-bnn-pynq.json"
+)  # PE and SIMD of BNN-PYNQ's LFC overlay: 512 cycles an image
 
 
 @pytest.fixture(scope="module", autouse=True)

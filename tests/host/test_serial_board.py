@@ -15,6 +15,7 @@ import pytest
 
 from bnn_host.serial_board import SerialBoard
 from bnn_hw.contract.frames import Identity, silence_bits
+from bnn_hw.design.lower import lower
 from bnn_hw.errors import ArtefactError, MismatchError, ToolError, UsageError
 from bnn_hw.network import golden
 from bnn_hw.network.file import network_digest, save_network
@@ -89,7 +90,7 @@ def _simulated(
 ) -> Iterator[str]:
     """Simulates a board with the network; gives the name of its terminal."""
     save_network(network, folder / "network.safetensors")
-    shell = UartShell(network, random_plan(network, seed), clock_hz=_DIVISOR * _BAUD, baud=_BAUD)
+    shell = UartShell(lower(network, random_plan(network, seed)), clock_hz=_DIVISOR * _BAUD, baud=_BAUD)
     stimulus = {"seed": seed, "bit_ns": 10 * _DIVISOR, "silence_bits": silence_bits(_BAUD), "cycles": 0}
     with ThreadPoolExecutor(1) as pool:
         running: Future[Any] = pool.submit(
