@@ -98,23 +98,21 @@ class Design:
 def lower(network: Network, plan: Plan) -> Design:
     """Returns the hardware of `network` under `plan`. Raises `ArtefactError` naming the layer where they do not fit."""
     check_plan(network, plan)
-    remaining, lanes, units, edges = iter(plan.layers), input_lanes(network), list[Unit](), list[Edge]()
-    stream = Edge(None, None, lanes, element_bits(network.input.signal))
+    remaining, units, edges = iter(plan.layers), list[Unit](), list[Edge]()
+    stream = Edge(None, None, input_lanes(network), element_bits(network.input.signal))
+
+    def append(unit: Unit, step: Step | None) -> Edge:
+        units.append(unit)
+        edges.append(replace(stream, target=unit.name))
+        return _output(unit, step)
+
     for index, step in enumerate(network.steps):
         planned = next(remaining) if weight_layer(step.layer) else None
-        for unit in layer_units(step, lanes, planned, first=index == 0, runtime_weights=plan.runtime_weights):
-            units.append(unit)
-            edges.append(replace(stream, target=unit.name))
-            stream = _output(unit, step)
-        lanes = stream.lanes
-    convert = Convert("_argmax_input", None, stream.element_bits, network.classes, lanes, 1, 1)
-    argmax = Argmax("_argmax", network.classes, stream.element_bits)
-    edges += [
-        replace(stream, target=convert.name),
-        Edge(convert.name, argmax.name, 1, argmax.score_bits),
-        Edge(argmax.name, None, 1, RESULT_BITS, mark_bits=1),
-    ]
-    return Design(network, plan, (*units, convert, argmax), tuple(edges))
+        for unit in layer_units(step, stream.lanes, planned, first=index == 0, runtime_weights=plan.runtime_weights):
+            stream = append(unit, step)
+    stream = append(Convert("_argmax_input", None, stream.element_bits, network.classes, stream.lanes, 1, 1), None)
+    stream = append(Argmax("_argmax", network.classes, stream.element_bits), None)
+    return Design(network, plan, tuple(units), (*edges, stream))
 
 
 def layer_units(
@@ -212,8 +210,8 @@ def divisors(count: int) -> list[int]:
     return [divisor for divisor in range(1, count + 1) if count % divisor == 0]
 
 
-def _output(unit: Unit, step: Step) -> Edge:
-    """Returns the stream that a unit of a layer gives, to no unit yet."""
+def _output(unit: Unit, step: Step | None) -> Edge:
+    """Returns the stream that a unit, of the layer `step` or of none, gives, to no unit yet."""
     match unit:
         case Convert():
             return Edge(unit.name, None, unit.lanes_out, unit.element_bits, unit.lanes_out * unit.mark_bits)

@@ -37,7 +37,7 @@ class LayerReport:
 
     name: str
     usage: Resources
-    estimate: Mapping[str, float] | None  # of the plan, where it has one
+    estimate: Mapping[str, float] | None  # of the plan; None where only cells were counted
     longest: LongestPath | None  # of the paths that end here; only of AMD's cells
 
 

@@ -28,10 +28,10 @@ from bnn_rtl.max_pool import MaxPoolUnit
 from bnn_rtl.sliding_window import SlidingWindow
 from bnn_rtl.width_converter import WidthConverter
 
-__all__ = ["Accelerator", "element_shape"]
+__all__ = ["Accelerator"]
 
 
-def element_shape(dtype: Dtype) -> Shape:
+def _element_shape(dtype: Dtype) -> Shape:
     """Returns the hardware shape of an element."""
     return {"bit": unsigned(1), "uint8": unsigned(8), "int8": signed(8), "int32": signed(32)}[dtype]
 
@@ -49,7 +49,7 @@ class Accelerator(Component):
     def __init__(self, design: Design) -> None:
         plan, self._design = design.plan, design
         kinds = {unit.dot for unit in design.units if isinstance(unit, MatVec)}
-        dots = {dot: dot_product(element_shape(dot.dtype), dot.lanes, dot.pixel_lanes, plan.family, plan.levels) for dot in kinds}
+        dots = {dot: dot_product(_element_shape(dot.dtype), dot.lanes, dot.pixel_lanes, plan.family, plan.levels) for dot in kinds}
         members = {"i": In(stream.Signature(STREAM_BITS)), "o": Out(stream.Signature(result_layout()))}
         self._banks: dict[str, dict[str, BankedMemory]] = {}  # by layer and by what they hold
         if plan.runtime_weights:

@@ -39,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Watch:
-    """The reports of a running training, as described in `bnn_training.trainer.train`."""
+    """The reports of a running training, as `bnn_training.trainer.train` describes them."""
 
     on_start: Callable[[str], None] = lambda message: None
     on_epoch: Callable[[EpochReport, BinaryNetwork], None] = lambda report, network: None
